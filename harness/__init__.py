@@ -1,0 +1,1 @@
+"""What every run shares: command line, configuration, parties, transport, records, reports."""

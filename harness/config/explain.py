@@ -1,0 +1,109 @@
+"""Hydra's and OmegaConf's errors as one line of ours."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from hydra.core.override_parser.types import Override
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
+from yaml import MarkedYAMLError
+
+from harness.config.errors import ConfigError, rejected, unknown
+
+IN_FILE = re.compile(r"^In '(?P<file>[^']+)': \w+ raised while composing config:\n(?P<rest>.*)", re.S)
+VALUE = re.compile(r"^Value '(?P<value>.*?)' of type", re.S)
+LINKS = dict[str, dict[str, Any]]
+KINDS = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "true or false",
+    int | None: "a whole number or null",
+    float | None: "a number or null",
+    list[int]: "a list of whole numbers, e.g. [32,1024]",
+    LINKS: "a mapping such as {P1>P0: {delay_ms: 5, rate_mbit: 20}}",
+}
+
+
+def explain(error: Exception, overrides: Sequence[Override], conf_dir: Path) -> ConfigError:
+    """The `ConfigError` that says what `error` means, naming the file where a file is wrong."""
+    if isinstance(error, MarkedYAMLError):
+        return _bad_yaml(error, conf_dir)
+    in_file = IN_FILE.match(str(error))
+    told = _tell(_omegaconf_error(error), overrides)
+    if in_file is None:
+        return told or ConfigError("configuration", str(error).partition("\nSee ")[0])
+    problem = str(told) if told else in_file["rest"].splitlines()[0]
+    return ConfigError(f"{conf_dir.name}/{in_file['file']}.yaml", problem)
+
+
+def _tell(
+    error: OmegaConfBaseException | None, overrides: Sequence[Override]
+) -> ConfigError | None:
+    if error is None:
+        return None
+    return _unknown_key(error) if isinstance(error, _UNKNOWN) else _bad_value(error, overrides)
+
+
+_UNKNOWN = (ConfigAttributeError, ConfigKeyError)
+
+
+def _omegaconf_error(error: BaseException | None) -> OmegaConfBaseException | None:
+    while error is not None:
+        if isinstance(error, OmegaConfBaseException) and error.full_key:
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _unknown_key(error: OmegaConfBaseException) -> ConfigError:
+    key = str(error.full_key)
+    parent = key.rpartition(".")[0]
+    allowed = [f.name for f in fields(error.object_type)] if _is_config(error.object_type) else []
+    return unknown(key, "unknown key", allowed, f"{parent}." if parent else "")
+
+
+def _bad_value(error: OmegaConfBaseException, overrides: Sequence[Override]) -> ConfigError:
+    key = str(error.full_key)
+    kind = _kind(error, key)
+    message = str(error.msg or error)
+    if kind is None:
+        return ConfigError(key, message.splitlines()[0])
+    if isinstance(error, MissingMandatoryValue):
+        return ConfigError(key, f"is not set, must be {kind}")
+    if value := VALUE.match(message):
+        return rejected(key, value["value"], kind)
+    given = [override.value() for override in overrides if override.key_or_group == key]
+    return rejected(key, given[-1], kind) if given else ConfigError(key, f"must be {kind}")
+
+
+def _kind(error: OmegaConfBaseException, key: str) -> str | None:
+    """What the schema allows at `key`, in words."""
+    if error.object_type is list:
+        return KINDS[int]
+    if error.object_type is dict:
+        return KINDS[LINKS]
+    if not _is_config(error.object_type):
+        return None
+    hint = get_type_hints(error.object_type).get(key.rpartition(".")[2])
+    if _is_config(hint):
+        return f"a mapping of {', '.join(f.name for f in fields(hint))}"
+    return KINDS.get(hint) if hint is not None else None
+
+
+def _is_config(kind: Any) -> bool:
+    return isinstance(kind, type) and is_dataclass(kind)
+
+
+def _bad_yaml(error: MarkedYAMLError, conf_dir: Path) -> ConfigError:
+    mark = error.problem_mark
+    name = conf_dir.name if mark is None else Path(mark.name).relative_to(conf_dir.parent).as_posix()
+    line = "" if mark is None else f"line {mark.line + 1}: "
+    return ConfigError(name, f"{line}{error.problem}")

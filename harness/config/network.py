@@ -1,0 +1,85 @@
+"""The `network` group: links between roles, and the profile of every ordered pair."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from itertools import permutations
+from typing import TYPE_CHECKING, Any
+
+from netem.profile import LinkProfile
+
+if TYPE_CHECKING:
+    from protocols.party import Role
+
+ROLE_NAMES: "tuple[Role, ...]" = ("P0", "P1", "P2")
+DIRECTIONS: "dict[str, tuple[Role, Role]]" = {
+    f"{a}>{b}": (a, b) for a, b in permutations(ROLE_NAMES, 2)
+}
+
+
+@dataclass(frozen=True)
+class LinkConfig:
+    """A symmetric link: round-trip time, rate in each direction (null: unlimited), jitter, loss."""
+
+    rtt_ms: float = 0.0
+    rate_mbit: float | None = None
+    jitter_ms: float = 0.0
+    loss: float = 0.0
+
+    def direction(self) -> "DirectionConfig":
+        """Either direction of the link."""
+        return DirectionConfig(self.rtt_ms / 2, self.rate_mbit, self.jitter_ms, self.loss)
+
+
+@dataclass(frozen=True)
+class DirectionConfig:
+    """One direction of a link: one-way delay, rate (null: unlimited), jitter, loss."""
+
+    delay_ms: float
+    rate_mbit: float | None
+    jitter_ms: float = 0.0
+    loss: float = 0.0
+
+    def profile(self) -> LinkProfile:
+        """The same in the units of `LinkProfile`."""
+        return LinkProfile(
+            delay_s=self.delay_ms / 1e3,
+            rate_bit_s=None if self.rate_mbit is None else self.rate_mbit * 1e6,
+            jitter_s=self.jitter_ms / 1e3,
+            loss=self.loss,
+        )
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Named links.
+
+    The link's own keys hold between the roles that are online. dealer: the link of a role that is
+    only a dealer with the others; unshaped unless set. links: single directions that are something
+    else altogether, as {"P1>P0": {delay_ms: 5, rate_mbit: 20}}. source: where the numbers are from.
+    """
+
+    name: str
+    source: str
+    rtt_ms: float
+    rate_mbit: float | None
+    jitter_ms: float = 0.0
+    loss: float = 0.0
+    dealer: LinkConfig = field(default_factory=LinkConfig)
+    links: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def main_link(self) -> LinkConfig:
+        """The link between roles that are online."""
+        return LinkConfig(self.rtt_ms, self.rate_mbit, self.jitter_ms, self.loss)
+
+    def profiles(self, online_roles: "Collection[Role]") -> "dict[tuple[Role, Role], LinkProfile]":
+        """The profile of every ordered pair of roles.
+
+        Two online roles get the main link, a pair with another role the dealer's; `links` replaces
+        single directions.
+        """
+        links = {name: DirectionConfig(**values) for name, values in self.links.items()}
+        main, dealer = self.main_link().direction(), self.dealer.direction()
+        return {
+            pair: links.get(name, main if set(pair) <= set(online_roles) else dealer).profile()
+            for name, pair in DIRECTIONS.items()
+        }

@@ -1,0 +1,173 @@
+"""The configuration of one run, as frozen dataclasses.
+
+They are the types that the files of conf/ and the command line are checked against. Plain keys have
+their defaults here; a group's values stand in conf/<group>/<option>.yaml.
+"""
+
+from dataclasses import dataclass, field, fields
+from typing import ClassVar, cast
+
+from harness.config.network import NetworkConfig
+from protocols.transformer.spec import Family, TransformerSpec
+from protocols.workload import Argmax, Layer, Nonlinear, NonlinearOp, Workload
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A model's dimensions: the fields of `TransformerSpec`, each overridable."""
+
+    name: str
+    family: str
+    n_layers: int
+    d_model: int
+    n_heads: int
+    d_ff: int
+    vocab: int
+    max_positions: int
+    norm_eps: float
+
+    def spec(self) -> TransformerSpec:
+        """The same as the protocols' type."""
+        return TransformerSpec(
+            name=self.name,
+            family=cast(Family, self.family),
+            n_layers=self.n_layers,
+            d_model=self.d_model,
+            n_heads=self.n_heads,
+            d_ff=self.d_ff,
+            vocab=self.vocab,
+            max_positions=self.max_positions,
+            norm_eps=self.norm_eps,
+        )
+
+
+@dataclass(frozen=True)
+class ExperimentConfig:
+    """What is computed. A sub-class for each experiment."""
+
+    uses_model: ClassVar[bool] = True
+    name: str
+
+    def workload(self, model: ModelConfig) -> Workload:
+        """The protocols' type for this experiment on `model`."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class ArgmaxConfig(ExperimentConfig):
+    """Index of the largest of `n` values."""
+
+    uses_model: ClassVar[bool] = False
+    n: int
+
+    def workload(self, model: ModelConfig) -> Workload:
+        """See the base class; the model plays no part."""
+        return Argmax(self.n)
+
+
+@dataclass(frozen=True)
+class NonlinearConfig(ExperimentConfig):
+    """`op` (gelu, softmax, layernorm) on a tensor of `shape`; the last two act on rows."""
+
+    uses_model: ClassVar[bool] = False
+    op: str
+    shape: list[int]
+
+    def workload(self, model: ModelConfig) -> Workload:
+        """See the base class; the model plays no part."""
+        return Nonlinear(cast(NonlinearOp, self.op), tuple(self.shape))
+
+
+@dataclass(frozen=True)
+class LayerConfig(ExperimentConfig):
+    """One layer of the model on `q_len` new tokens, `kv_len` keys in all (new ones included)."""
+
+    q_len: int
+    kv_len: int
+
+    def workload(self, model: ModelConfig) -> Workload:
+        """See the base class."""
+        return Layer(model.spec(), self.q_len, self.kv_len)
+
+
+@dataclass(frozen=True)
+class SystemConfig:
+    """A system under test. A system with options of its own has a sub-class."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class PermLLMConfig(SystemConfig):
+    """PermLLM."""
+
+
+@dataclass(frozen=True)
+class RunnerConfig:
+    """Where the parties live."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class ShaperConfig:
+    """What makes the WAN."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class CalibrationConfig:
+    """strict: refuse to run over a link outside tolerance (else record it and flag it)."""
+
+    strict: bool = True
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One run.
+
+    repeat, warmup: measured and unmeasured online evaluations. threads: of compute, per party.
+    seed: of inputs, weights and keys; null draws them from the operating system. timeout_s: longest silence of a
+    party. shape: the phases that are shaped. force: measure again what is already stored.
+    """
+
+    experiment: ExperimentConfig
+    system: SystemConfig
+    model: ModelConfig
+    network: NetworkConfig
+    runner: RunnerConfig
+    shaper: ShaperConfig
+    repeat: int = 10
+    warmup: int = 2
+    threads: int = 1
+    seed: int | None = 1
+    timeout_s: float = 120.0
+    shape: str = "online"
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
+    force: bool = False
+    results_dir: str = "results/runs"
+
+    def workload(self) -> Workload:
+        """What is computed, as the protocols see it."""
+        return self.experiment.workload(self.model)
+
+    def title(self) -> str:
+        """A short human name: experiment with its values, system, model, network, shaper."""
+        values = [
+            f"{f.name}={getattr(self.experiment, f.name)}"
+            for f in fields(self.experiment)
+            if f.name != "name"
+        ]
+        model = [self.model.name] if self.experiment.uses_model else []
+        parts = [*model, self.system.name, self.network.name, self.shaper.name]
+        return " ".join([self.experiment.name, *values, *parts])
+
+
+EXPERIMENTS: dict[str, type[ExperimentConfig]] = {
+    "argmax": ArgmaxConfig,
+    "nonlinear": NonlinearConfig,
+    "layer": LayerConfig,
+}
+# One row for each system; the file conf/system/<name>.yaml gives its options their values.
+SYSTEMS: dict[str, type[SystemConfig]] = {"permllm": PermLLMConfig}

@@ -1,0 +1,155 @@
+"""What the types cannot say: ranges, and rules between keys."""
+
+import math
+from collections.abc import Collection
+from typing import get_args
+
+from harness.config.errors import rejected
+from harness.config.groups import options
+from harness.config.network import DirectionConfig, LinkConfig, NetworkConfig
+from harness.config.schema import (
+    EXPERIMENTS,
+    SYSTEMS,
+    ArgmaxConfig,
+    LayerConfig,
+    ModelConfig,
+    NonlinearConfig,
+    RunConfig,
+)
+from protocols.transformer.spec import Family
+from protocols.workload import NonlinearOp
+
+SHAPED_PHASES = ("online", "all")
+
+
+def validate(config: RunConfig) -> RunConfig:
+    """Return `config` unchanged, or raise `ConfigError` for the first rule it breaks."""
+    _plain_keys(config)
+    _names(config)
+    _model(config.model)
+    _experiment(config)
+    _network(config.network, emulated=config.shaper.name == "emulated")
+    return config
+
+
+def _plain_keys(config: RunConfig) -> None:
+    at_least("repeat", config.repeat, 1)
+    at_least("warmup", config.warmup, 0)
+    at_least("threads", config.threads, 1)
+    if config.seed is not None and not 0 <= config.seed < 2**63:
+        raise rejected("seed", config.seed, "null or a whole number from 0 to 2^63 - 1")
+    if not 0 < config.timeout_s < math.inf:
+        raise rejected("timeout_s", config.timeout_s, "a number > 0")
+    one_of("shape", config.shape, SHAPED_PHASES)
+    if not config.results_dir:
+        raise rejected("results_dir", config.results_dir, "a folder")
+
+
+def _names(config: RunConfig) -> None:
+    for key, name in (("network.name", config.network.name), ("model.name", config.model.name)):
+        if not name:
+            raise rejected(key, name, "a name")
+    if EXPERIMENTS.get(config.experiment.name) is not type(config.experiment):
+        raise rejected("experiment.name", config.experiment.name, "left as the option gives it")
+    one_of("system.name", config.system.name, SYSTEMS)
+    one_of("runner.name", config.runner.name, options("runner"))
+    one_of("shaper.name", config.shaper.name, options("shaper"))
+
+
+def _model(model: ModelConfig) -> None:
+    one_of("model.family", model.family, get_args(Family))
+    for key in ("n_layers", "d_model", "n_heads", "d_ff", "vocab", "max_positions"):
+        at_least(f"model.{key}", getattr(model, key), 1)
+    if not 0 < model.norm_eps < 1:
+        raise rejected("model.norm_eps", model.norm_eps, "a number between 0 and 1")
+    if model.d_model % model.n_heads:
+        rule = f"a divisor of model.d_model = {model.d_model}"
+        raise rejected("model.n_heads", model.n_heads, rule)
+    _rotary(model)
+
+
+def _rotary(model: ModelConfig) -> None:
+    """Rotary positions turn pairs of a head's elements; glm's turn pairs of each half of the head."""
+    spec = model.spec()
+    multiple = {"llama": 2, "glm": 4}.get(model.family, 1)
+    if spec.d_head % multiple:
+        rule = (
+            f"such that a head's width, d_model / n_heads, is a multiple of {multiple} "
+            f"for family {model.family}; it is {spec.d_head}"
+        )
+        raise rejected("model.d_model", model.d_model, rule)
+
+
+def _experiment(config: RunConfig) -> None:
+    match config.experiment:
+        case ArgmaxConfig(n=n):
+            at_least("experiment.n", n, 1)
+        case NonlinearConfig(op=op, shape=shape):
+            one_of("experiment.op", op, get_args(NonlinearOp))
+            if not shape or min(shape) < 1:
+                rule = "a list of whole numbers ≥ 1, e.g. [32,1024]"
+                raise rejected("experiment.shape", shape, rule)
+        case LayerConfig() as layer:
+            _layer(layer, config.model)
+
+
+def _layer(layer: LayerConfig, model: ModelConfig) -> None:
+    at_least("experiment.q_len", layer.q_len, 1)
+    if layer.kv_len < layer.q_len:
+        rule = f"≥ experiment.q_len = {layer.q_len}, whose tokens it includes"
+        raise rejected("experiment.kv_len", layer.kv_len, rule)
+    if layer.kv_len > model.max_positions:
+        rule = f"≤ model.max_positions = {model.max_positions}"
+        raise rejected("experiment.kv_len", layer.kv_len, rule)
+
+
+def _network(network: NetworkConfig, emulated: bool) -> None:
+    _link("network.", network.main_link(), emulated)
+    _link("network.dealer.", network.dealer, emulated)
+    for name, values in network.links.items():
+        _direction(f"network.links.{name}.", DirectionConfig(**values), emulated)
+
+
+def _link(prefix: str, link: LinkConfig, emulated: bool) -> None:
+    if not 0 <= link.rtt_ms < math.inf:
+        raise rejected(f"{prefix}rtt_ms", link.rtt_ms, "a number ≥ 0")
+    _direction(prefix, link.direction(), emulated)
+
+
+def _direction(prefix: str, direction: DirectionConfig, emulated: bool) -> None:
+    if not 0 <= direction.delay_ms < math.inf:
+        raise rejected(f"{prefix}delay_ms", direction.delay_ms, "a number ≥ 0")
+    _rate(f"{prefix}rate_mbit", direction.rate_mbit)
+    _jitter(f"{prefix}jitter_ms", direction.jitter_ms, direction.delay_ms)
+    _loss(f"{prefix}loss", direction.loss, emulated)
+
+
+def _rate(key: str, rate_mbit: float | None) -> None:
+    if rate_mbit is not None and not 0 < rate_mbit < math.inf:
+        raise rejected(key, rate_mbit, "a number > 0 or null (unlimited)")
+
+
+def _jitter(key: str, jitter_ms: float, delay_ms: float) -> None:
+    if not 0 <= jitter_ms <= delay_ms:
+        rule = f"from 0 to the one-way delay, {delay_ms:g} ms"
+        raise rejected(key, jitter_ms, rule)
+
+
+def _loss(key: str, loss: float, emulated: bool) -> None:
+    if not 0 <= loss < 1:
+        raise rejected(key, loss, "a number from 0 to below 1")
+    if loss and emulated:
+        rule = "0 with shaper=emulated: network.loss needs a packet-level shaper"
+        raise rejected(key, loss, rule)
+
+
+def at_least(key: str, value: int, least: int) -> None:
+    """Raise `ConfigError` unless value ≥ least."""
+    if value < least:
+        raise rejected(key, value, f"a whole number ≥ {least}")
+
+
+def one_of(key: str, value: str, allowed: Collection[str]) -> None:
+    """Raise `ConfigError` unless `value` is among `allowed`."""
+    if value not in allowed:
+        raise rejected(key, value, f"one of {', '.join(allowed)}")

@@ -1,0 +1,100 @@
+"""The `Party` of a real run: one socket per peer, and an emulated link to each where asked for."""
+
+import socket
+import time
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from types import TracebackType
+from typing import Self
+
+from torch import Tensor
+
+from harness.transport.channel import Channel
+from harness.transport.frame import MAX_MESSAGE_BYTES, encode, wire_bytes
+from netem.link import EmulatedLink, wait_until
+from protocols.events import Listener, Stamp
+from protocols.metered import Message, MeteredParty
+from protocols.party import Phase, Role
+
+
+class SocketParty(MeteredParty):
+    """One role's process, connected to its peers. Use it from one thread; `close` it at the end.
+
+    sockets: connected and authenticated, one per peer; the party owns them from here on.
+    timeout_s: how long a peer may stay silent while this role waits for it.
+    listeners: called with every `Event` of this role.
+    """
+
+    def __init__(
+        self,
+        role: Role,
+        sockets: Mapping[Role, socket.socket],
+        timeout_s: float,
+        listeners: Iterable[Listener] = (),
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+    ) -> None:
+        super().__init__(role, listeners)
+        self._timeout_s = timeout_s
+        self._max_bytes = max_message_bytes
+        self._links: Mapping[Role, EmulatedLink] = {}
+        self._shaped: AbstractSet[Phase] = frozenset()
+        self._channels = {
+            peer: Channel(role, peer, sock, max_message_bytes) for peer, sock in sockets.items()
+        }
+
+    def shape(
+        self, links: Mapping[Role, EmulatedLink] | None, phases: AbstractSet[Phase] = frozenset()
+    ) -> None:
+        """Send through `links` (by receiving role) in `phases`; None sends at full speed always.
+
+        A role that has no link is sent to at full speed.
+        """
+        self._links = dict(links or {})
+        self._shaped = frozenset(phases)
+
+    def close(self, drain_s: float = 5.0) -> bool:
+        """Send what is still queued, then close every connection; no thread is left.
+
+        Returns whether everything was handed to the kernel within `drain_s` per peer.
+        """
+        channels = list(self._channels.values())
+        self._channels = {}
+        drained = [channel.close(drain_s) for channel in channels]
+        return all(drained)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close(drain_s=5.0 if error is None else 0.0)
+
+    def _transmit(self, to: Role, stamp: Stamp, tensors: tuple[Tensor, ...]) -> tuple[int, int]:
+        channel = self._channel(to)
+        link = self._links.get(to) if stamp.phase in self._shaped else None
+        release_ns = 0
+        if link is not None:
+            release_ns = link.release_ns(time.monotonic_ns(), wire_bytes(tensors))
+        frame = encode(stamp, tensors, release_ns, self._max_bytes)
+        channel.send(frame, stamp.phase)
+        return frame.payload_bytes, frame.wire_bytes
+
+    def _receive(self, source: Role) -> Message:
+        return self._channel(source).receive(self._timeout_s, self._phase)
+
+    def _await_release(self, release_ns: int) -> int:
+        begin_ns = time.thread_time_ns()
+        wait_until(release_ns)
+        return time.thread_time_ns() - begin_ns
+
+    def _unread(self) -> dict[Role, int]:
+        return {peer: channel.unread for peer, channel in self._channels.items()}
+
+    def _channel(self, peer: Role) -> Channel:
+        if peer not in self._channels:
+            raise ValueError(f"{self.role} has no connection to {peer}")
+        return self._channels[peer]

@@ -1,0 +1,55 @@
+"""One direction of a link in user space: a FIFO with a rate and a delay.
+
+The sender stamps a message with its release time, the receiver does not hand it out before. Both
+use CLOCK_MONOTONIC, which is one clock for all processes of a host.
+"""
+
+import random
+import time
+
+from netem.profile import LinkProfile
+
+# A sleep ends 50 to 200 µs late; the rest of a wait is spun.
+SPIN_NS = 250_000
+
+
+class EmulatedLink:
+    """Sender-side state of one direction. Raises ValueError where `profile` loses packets.
+
+    seed: of the jitter; equal seeds give equal delays.
+    """
+
+    def __init__(self, profile: LinkProfile, seed: int) -> None:
+        if profile.loss > 0:
+            raise ValueError(
+                f"loss {profile.loss:g} needs a packet-level shaper (tc); "
+                "an emulated link delivers whole messages"
+            )
+        self.profile = profile
+        self._jitter = random.Random(seed)
+        self._free_ns = 0
+        self._last_ns = 0
+
+    def release_ns(self, now_ns: int, size_bytes: int) -> int:
+        """When a message that enters at `now_ns` has arrived, in ns of CLOCK_MONOTONIC.
+
+        start = max(now, link free); free = start + bytes·8 / rate; release = free + delay ± jitter,
+        and never before that of an earlier message.
+        """
+        profile = self.profile
+        serial_s = size_bytes * 8 / profile.rate_bit_s if profile.rate_bit_s else 0.0
+        self._free_ns = max(now_ns, self._free_ns) + round(serial_s * 1e9)
+        delay_s = profile.delay_s
+        if profile.jitter_s:
+            delay_s += self._jitter.uniform(-profile.jitter_s, profile.jitter_s)
+        self._last_ns = max(self._last_ns, self._free_ns + round(delay_s * 1e9))
+        return self._last_ns
+
+
+def wait_until(release_ns: int) -> None:
+    """Return at `release_ns` of CLOCK_MONOTONIC, or at once if that has passed."""
+    left_ns = release_ns - time.monotonic_ns()
+    if left_ns > SPIN_NS:
+        time.sleep((left_ns - SPIN_NS) / 1e9)
+    while time.monotonic_ns() < release_ns:
+        time.sleep(0)  # other threads of this process read their sockets meanwhile

@@ -1,0 +1,49 @@
+"""What a protocol sees of the world: its role, and messages to and from its peers."""
+
+from contextlib import AbstractContextManager
+from typing import Literal, Protocol
+
+from torch import Tensor
+
+Role = Literal["P0", "P1", "P2"]
+Phase = Literal["prepare", "offline", "input", "online", "calibrate"]
+
+P0: Role = "P0"  # model provider
+P1: Role = "P1"  # user
+P2: Role = "P2"  # dealer, or third computing party
+ROLES: tuple[Role, ...] = (P0, P1, P2)
+PHASES: tuple[Phase, ...] = ("prepare", "offline", "input", "online")  # those of a run's work
+
+
+class PeerError(RuntimeError):
+    """A peer is gone, stayed silent too long, or sent what the protocol does not allow."""
+
+
+class PeerGone(PeerError):  # noqa: N818 - says what happened
+    """A peer has closed its connection, or died."""
+
+
+class PeerTimeout(PeerError):  # noqa: N818 - says what happened
+    """A peer has stayed silent too long."""
+
+
+class Party(Protocol):
+    """One role's connection to the others.
+
+    Messages between an ordered pair of roles arrive in the order sent. A message is a tuple of CPU
+    tensors; its payload is their bytes. The caller must not modify a tensor after sending it.
+    """
+
+    role: Role
+
+    def send(self, to: Role, *tensors: Tensor) -> None:
+        """Queue one message for `to` and return at once, whatever its size."""
+
+    def recv(self, source: Role) -> tuple[Tensor, ...]:
+        """Return the next message of `source`, waiting for it. Raises PeerError."""
+
+    def exchange(self, peer: Role, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Send one message to `peer` and receive one from it, in one hop."""
+
+    def phase(self, name: Phase) -> AbstractContextManager[None]:
+        """Attribute all messages inside to the phase `name`; the hop depth starts at zero."""

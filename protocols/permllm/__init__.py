@@ -1,0 +1,1 @@
+"""PermLLM: two-party inference with masked sharing and random permutations."""

@@ -1,0 +1,186 @@
+"""Attention with a key/value cache: scores s = q·kᵀ and sums o = p·v, two hops each.
+
+Masks a (q), b (k), d (v), e (p) are known to P1 and P2; pads r of P0 and P2 open P0's halves to P1
+without showing them: E_q = Δq − r_q, likewise E_k, E_v, E_p. Cached rows keep their Δ, E, b and r.
+
+Scores:  s = Δq·Δk + [E_q·b + a·E_k + a·b] + [r_q·b + a·r_k]
+  Offline: the dealer splits the last bracket into τ0 (stream of P0 and P2) and τ1. Online: P0 opens
+  E_q, E_k, E_v of the new rows; P1 returns its bracket + τ1 − μ; P0 adds Δq·Δk + τ0, so Δs = s − μ.
+Sums:    o = Δp·Δv + [E_p·d + e·E_v + e·d] + [r_p·d + e·r_v]      likewise, with μ' for o.
+
+| phase | from | to | what | payload | hop |
+|---|---|---|---|---|---|
+| offline | P2 | P1 | τ1 of s; τ1 of o | 8·h·n·L; 8·h·n·w | 1 |
+| online | P0 | P1 | E_q, E_k, E_v (new rows, one message) | 24·h·n·w | 1 |
+| online | P1 | P0 | P1's share of s | 8·h·n·L | 2 |
+| online | P0 | P1 | E_p | 8·h·n·L | 1 (after the softmax) |
+| online | P1 | P0 | P1's share of o | 8·h·n·w | 2 |
+
+P0 learns s − μ, o − μ'; P1 learns the E's, which the r's hide; P2 learns all masks and pads.
+Shapes: q, k, v (h, n, w) for h heads, n new tokens, width w; L keys in all. Source: PermLLM,
+section 3 (multiplication of two shared tensors), with the opened rows kept for reuse.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from protocols.arith import ring
+from protocols.party import P0, P1, P2
+from protocols.permllm.context import SAFE_BITS, Context, Step
+from protocols.permllm.masked import Masked, safe_mask
+
+
+@dataclass
+class Rows:
+    """The cached rows (h, L, w) of one tensor, as far as a role holds them.
+
+    mask: P1, P2. pad (r): P2. value (Δ): P0. opened (E): P1.
+    """
+
+    mask: Tensor
+    pad: Tensor
+    value: Tensor
+    opened: Tensor
+
+    @classmethod
+    def empty(cls, heads: int, width: int) -> "Rows":
+        """No rows yet."""
+        none = torch.empty((heads, 0, width), dtype=torch.int64)
+        return cls(none, none, none, none)
+
+
+def extend(rows: Tensor, new: Tensor) -> Tensor:
+    """Append new rows (h, n, w) to (h, L, w)."""
+    return torch.cat([rows, new], dim=1)
+
+
+class Cache:
+    """Keys and values seen so far, (h, L, w) each."""
+
+    def __init__(self, heads: int, width: int) -> None:
+        self.shape = (heads, width)
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all rows."""
+        self.keys = Rows.empty(*self.shape)
+        self.values = Rows.empty(*self.shape)
+        self.length = 0  # rows that the offline pass has seen
+
+
+def columns(rows: Tensor) -> Tensor:
+    """(h, L, w) → (h, w, L): the second factor of a sum over rows."""
+    return rows.transpose(1, 2)
+
+
+class Scores(Step):
+    """s = q·kᵀ over all cached and new keys; opens the new values on the way."""
+
+    def __init__(self, ctx: Context, name: str, cache: Cache) -> None:
+        super().__init__(ctx, name)
+        self._cache = cache
+        self._query_mask = torch.empty(0, dtype=torch.int64)  # P1: a
+        self._pads: list[Tensor] = []  # P0: r of q, k, v
+        self._share = torch.empty(0, dtype=torch.int64)  # P0: τ0; P1: a·b + τ1 − μ
+
+    def __call__(self, q: Masked, k: Masked, v: Masked) -> Masked:
+        """(h, n, w) each → (h, n, L) at the sum of the scales of q and k."""
+        if self.ctx.offline_pass:
+            self._cache.length += k.shape[1]
+            half = self._offline(q, k, v)
+        else:
+            half = self._online(q, k, v)
+        return Masked((*q.shape[:2], self._cache.length), q.frac + k.frac, half)
+
+    def _offline(self, q: Masked, k: Masked, v: Masked) -> Tensor | None:
+        shape = (*q.shape[:2], self._cache.length)
+        if self.role != P1:
+            stream = self.ctx.p0p2(self.name)
+            self._pads = [stream.int64(*x.shape) for x in (q, k, v)]
+            tau0 = stream.int64(*shape)
+        if self.role == P0:
+            self._share = tau0
+            return None
+        keys, values = self._cache.keys, self._cache.values
+        keys.mask, values.mask = extend(keys.mask, k.held), extend(values.mask, v.held)
+        mu = self.ctx.p1p2(self.name).int64(*shape)
+        if self.role == P2:
+            keys.pad = extend(keys.pad, self._pads[1])
+            values.pad = extend(values.pad, self._pads[2])
+            cross = ring.matmul_t(self._pads[0], keys.mask) + ring.matmul_t(q.held, keys.pad)
+            self.party.send(P1, cross - tau0)
+            return mu
+        (tau1,) = self.party.recv(P2)
+        self._query_mask = q.held
+        self._share = ring.matmul_t(q.held, keys.mask) + tau1 - mu
+        return mu
+
+    def _online(self, q: Masked, k: Masked, v: Masked) -> Tensor | None:
+        keys, values = self._cache.keys, self._cache.values
+        if self.role == P0:
+            opened = [x.held - r for x, r in zip((q, k, v), self._pads, strict=True)]
+            self.party.send(P1, *opened)
+            keys.value, values.value = extend(keys.value, k.held), extend(values.value, v.held)
+            local = ring.matmul_t(q.held, keys.value) + self._share
+            (share,) = self.party.recv(P1)
+            return local + share
+        e_q, e_k, e_v = self.party.recv(P0)
+        keys.opened, values.opened = extend(keys.opened, e_k), extend(values.opened, e_v)
+        cross = ring.matmul_t(e_q, keys.mask) + ring.matmul_t(self._query_mask, keys.opened)
+        self.party.send(P0, cross + self._share)
+        return None
+
+
+class WeightedSum(Step):
+    """o = p·v over all cached values; its mask allows exact truncation."""
+
+    def __init__(self, ctx: Context, name: str, cache: Cache) -> None:
+        super().__init__(ctx, name)
+        self._cache = cache
+        self._weight_mask = torch.empty(0, dtype=torch.int64)  # P1: e
+        self._pad = torch.empty(0, dtype=torch.int64)  # P0: r of p
+        self._share = torch.empty(0, dtype=torch.int64)  # P0: τ0; P1: e·d + τ1 − μ'
+
+    def __call__(self, p: Masked, value_frac: int) -> Masked:
+        """(h, n, L) → (h, n, w) at the sum of the scales of p and v."""
+        half = self._offline(p) if self.ctx.offline_pass else self._online(p)
+        return Masked(self._out_shape(p), p.frac + value_frac, half)
+
+    def _out_shape(self, p: Masked) -> tuple[int, int, int]:
+        return (p.shape[0], p.shape[1], self._cache.values.mask.shape[2])
+
+    def _offline(self, p: Masked) -> Tensor | None:
+        values, shape = self._cache.values, self._out_shape(p)
+        if self.role != P1:
+            stream = self.ctx.p0p2(self.name)
+            self._pad = stream.int64(*p.shape)
+            tau0 = stream.int64(*shape)
+        if self.role == P0:
+            self._share = tau0
+            return None
+        mu = safe_mask(self.ctx.p1p2(self.name), SAFE_BITS, *shape)
+        masks = columns(values.mask)
+        if self.role == P2:
+            pads = columns(values.pad)
+            cross = ring.matmul_t(self._pad, masks) + ring.matmul_t(p.held, pads)
+            self.party.send(P1, cross - tau0)
+            return mu
+        (tau1,) = self.party.recv(P2)
+        self._weight_mask = p.held
+        self._share = ring.matmul_t(p.held, masks) + tau1 - mu
+        return mu
+
+    def _online(self, p: Masked) -> Tensor | None:
+        values = self._cache.values
+        if self.role == P0:
+            self.party.send(P1, p.held - self._pad)
+            local = ring.matmul_t(p.held, columns(values.value)) + self._share
+            (share,) = self.party.recv(P1)
+            return local + share
+        (e_p,) = self.party.recv(P0)
+        cross = ring.matmul_t(e_p, columns(values.mask))
+        cross += ring.matmul_t(self._weight_mask, columns(values.opened))
+        self.party.send(P0, cross + self._share)
+        return None

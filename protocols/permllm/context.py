@@ -1,0 +1,132 @@
+"""One role's state shared by all protocol steps: its transport, its keys, and the pass it walks.
+
+Keys (prepare): P2 draws k02 and k12 and sends each to the role it shares it with.
+
+| from | to | what | bytes | hop |
+|---|---|---|---|---|
+| P2 | P0 | k02: permutations, pads t, r, τ0, U | 16 | 1 |
+| P2 | P1 | k12: masks λ, μ | 16 | 1 |
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from protocols.arith.prg import Prg, Stream
+from protocols.party import P0, P1, P2, Party, Role
+from protocols.permllm.masked import Masked, truncate_mask, truncate_value
+
+VALUE_FRAC = 14  # smallest scale of an activation that enters a linear layer
+LINEAR_FRAC = 30  # scale of every linear layer's output, and of the residual stream
+WINDOW_FRAC = 16  # scale at which P1 sees permuted values, in a 32-bit window: |x| < 2^15
+BOUND_BITS = 10  # |q|, |k|, |v|, |o| < 2^10
+SAFE_BITS = LINEAR_FRAC + BOUND_BITS  # k of the exact truncations
+
+
+class Context:
+    """A role's party, PRG keys and current pass ("offline" or "online")."""
+
+    def __init__(self, party: Party, seed: int | None) -> None:
+        self.party = party
+        self.role: Role = party.role
+        self.offline_pass = True
+        self._seed = seed
+        self._evaluation = 0
+        self._p0p2: Prg | None = None
+        self._p1p2: Prg | None = None
+
+    def establish(self) -> None:
+        """Hand out the dealer's keys (phase prepare)."""
+        if self.role == P2:
+            root = Prg.root(self._seed, "dealer")
+            self._p0p2 = self._hand_out(root.key("P0"), P0)
+            self._p1p2 = self._hand_out(root.key("P1"), P1)
+            return
+        (key,) = self.party.recv(P2)
+        prg = Prg(bytes(key.numpy()))
+        if self.role == P0:
+            self._p0p2 = prg
+        else:
+            self._p1p2 = prg
+
+    def _hand_out(self, key: bytes, to: Role) -> Prg:
+        self.party.send(to, torch.tensor(list(key), dtype=torch.uint8))
+        return Prg(key)
+
+    def begin_offline(self) -> None:
+        """Start the offline pass of a fresh evaluation: no stream is ever drawn twice."""
+        self.offline_pass = True
+        self._evaluation += 1
+
+    def begin_online(self) -> None:
+        """Start the online pass of the current evaluation."""
+        self.offline_pass = False
+
+    def truncate(self, x: Masked, bits: int) -> Masked:
+        """x at `bits` fewer fractional bits, exactly to 1 ulp (`masked`); local to every role."""
+        if x.half is None:
+            return Masked(x.shape, x.frac - bits, None)
+        shift = truncate_mask if self.offline_pass else truncate_value
+        return Masked(x.shape, x.frac - bits, shift(x.half, bits))
+
+    def p0p2(self, name: str) -> Stream:
+        """This evaluation's stream `name` of P0 and the dealer."""
+        return _known(self._p0p2).stream(f"{self._evaluation}/{name}")
+
+    def p1p2(self, name: str) -> Stream:
+        """This evaluation's stream `name` of P1 and the dealer."""
+        return _known(self._p1p2).stream(f"{self._evaluation}/{name}")
+
+    def model_stream(self, name: str) -> Stream:
+        """A stream of P0 and the dealer that belongs to the model: the same in every evaluation."""
+        return _known(self._p0p2).stream(f"model/{name}")
+
+
+def _known(prg: Prg | None) -> Prg:
+    if prg is None:
+        raise RuntimeError("this role does not hold that key")
+    return prg
+
+
+class Step:
+    """One protocol step, walked once in the offline pass (on masks) and once online (on values)."""
+
+    def __init__(self, ctx: Context, name: str) -> None:
+        self.ctx = ctx
+        self.name = name
+
+    @property
+    def role(self) -> Role:
+        """The role this object plays."""
+        return self.ctx.role
+
+    @property
+    def party(self) -> Party:
+        """Messages to the other roles."""
+        return self.ctx.party
+
+
+def encode(x: Tensor, frac: int) -> Tensor:
+    """Fixed point: round(x · 2^frac), int64."""
+    return torch.round(x.to(torch.float64) * 2.0**frac).to(torch.int64)
+
+
+def decode(x: Tensor, frac: int) -> Tensor:
+    """float64 value of a fixed-point tensor."""
+    return x.to(torch.float64) * 2.0**-frac
+
+
+def agree_exponents(ctx: Context, exponents: Sequence[int] | None, count: int) -> list[int]:
+    """P0 tells P1 and P2 the public power-of-two exponents of its weight tensors (8 bytes each)."""
+    if ctx.role != P0:
+        (told,) = ctx.party.recv(P0)
+        if told.shape != (count,):
+            raise ValueError(f"expected {count} weight exponents, got shape {tuple(told.shape)}")
+        return [int(e) for e in told]
+    if exponents is None:
+        raise RuntimeError("P0 has no weights")
+    message = torch.tensor(exponents, dtype=torch.int64)
+    ctx.party.send(P1, message)
+    ctx.party.send(P2, message)
+    return list(exponents)

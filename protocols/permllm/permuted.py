@@ -1,0 +1,132 @@
+"""Non-linear functions f on permuted plaintext: P1 sees π(x), never x in order.
+
+P0 draws π and a pad t from its stream with the dealer. Only a 32-bit window of the values travels:
+after a shift by s ≤ 32 both halves are reduced mod 2^32, where the wrap of the masks (a multiple of
+2^(64−s)) vanishes, so |x| < 2^31 at the window's scale is all that must hold.
+
+Offline: σ = π(λ >> s) − t to P1; c = π⁻¹(μ) − λ' to P0, with μ and λ' from the masks' stream.
+Online:  P0 sends π(Δ >> s) + t; P1 adds σ, gets π(x), computes y = f(π(x)) in float64, encodes it
+and returns y − μ; P0 un-permutes and adds c, so that Δ' = f(x) − λ'.
+
+| phase | from | to | what | payload | hop |
+|---|---|---|---|---|---|
+| offline | P2 | P1 | σ | 4·n·inputs | 1 |
+| offline | P2 | P0 | c | 8·n | 1 |
+| online | P0 | P1 | π(Δ >> s) + t | 4·n·inputs | 1 |
+| online | P1 | P0 | f(π(x)) − μ | 8·n | 2 |
+
+P1 learns π(x) (and never holds both λ and π(λ)); P0 learns y − μ, which μ hides; P2 learns π, t, all
+masks. Granularity: elementwise functions use one permutation of all elements; row functions an
+independent one inside each row and one of the rows. Source: PermLLM, section 4.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from protocols.arith.prg import Stream
+from protocols.party import P0, P1, P2
+from protocols.permllm.context import WINDOW_FRAC, Context, Step, decode, encode
+from protocols.permllm.masked import Masked
+
+Function = Callable[..., Tensor]  # float64 (rows, cols) a input → float64 (rows, cols)
+
+
+def permutation_index(stream: Stream, rows: int, cols: int) -> Tensor:
+    """Flat gather index, int64 (rows·cols,): the columns of each row, and the rows, permuted."""
+    columns = stream.permutations(rows, cols)
+    order = stream.permutations(1, rows)[0]
+    return (columns + cols * torch.arange(rows)[:, None])[order].reshape(-1)
+
+
+def window(half: Tensor, shift: int) -> Tensor:
+    """(half >> shift) mod 2^32 as int32."""
+    return (half >> shift).to(torch.int32)
+
+
+class Revealed(Step):
+    """P1 learns π(x₁), … for secrets of one shape and scale; nobody else learns anything.
+
+    `index` is π at P0 and P2: position i of what P1 sees holds element index[i].
+    """
+
+    def __init__(self, ctx: Context, name: str, window_frac: int = WINDOW_FRAC) -> None:
+        super().__init__(ctx, name)
+        self._window_frac = window_frac
+        self._pad = torch.empty(0, dtype=torch.int32)  # P0: t
+        self._sigma = torch.empty(0, dtype=torch.int32)  # P1
+        self.index = torch.empty(0, dtype=torch.int64)
+
+    def offline(self, inputs: list[Masked], rows: int = 1) -> None:
+        """Draw π and t (P0, P2) and deal σ."""
+        if self.role == P1:
+            (self._sigma,) = self.party.recv(P2)
+            return
+        size = inputs[0].numel
+        stream = self.ctx.p0p2(self.name)
+        self.index = permutation_index(stream, rows, size // rows)
+        self._pad = stream.int32(len(inputs), size)
+        if self.role == P2:
+            self.party.send(P1, self._permute(inputs) - self._pad)
+
+    def online(self, inputs: list[Masked]) -> Tensor | None:
+        """π of all inputs, float64 (inputs, size), at P1; None at P0."""
+        if self.role == P0:
+            self.party.send(P1, self._permute(inputs) + self._pad)
+            return None
+        (padded,) = self.party.recv(P0)
+        return decode(padded + self._sigma, self._window_frac)
+
+    def _permute(self, inputs: list[Masked]) -> Tensor:
+        """π of the windows of this role's halves, int32 (inputs, size)."""
+        shift = inputs[0].frac - self._window_frac
+        return torch.stack([window(x.flat[self.index], shift) for x in inputs])
+
+
+class Permuted(Step):
+    """y = f(x₁, …) by rows, or elementwise where `rows` is 1."""
+
+    def __init__(
+        self, ctx: Context, name: str, function: Function, window_frac: int = WINDOW_FRAC
+    ) -> None:
+        super().__init__(ctx, name)
+        self._function = function
+        self._revealed = Revealed(ctx, name, window_frac)
+        self._rows = 1
+        self._mu = torch.empty(0, dtype=torch.int64)  # P1
+        self._correction = torch.empty(0, dtype=torch.int64)  # P0: c
+
+    def __call__(self, inputs: list[Masked], out_frac: int, rows: int = 1) -> Masked:
+        """Inputs of one shape and scale → one output of that shape at scale `out_frac`."""
+        shape = inputs[0].shape
+        if self.ctx.offline_pass:
+            half = self._offline(inputs, rows)
+        else:
+            half = self._online(inputs, out_frac)
+        return Masked(shape, out_frac, None if half is None else half.reshape(shape))
+
+    def _offline(self, inputs: list[Masked], rows: int) -> Tensor | None:
+        self._rows = rows
+        self._revealed.offline(inputs, rows)
+        if self.role == P0:
+            (self._correction,) = self.party.recv(P2)
+            return None
+        size = inputs[0].numel
+        masks = self.ctx.p1p2(self.name)
+        self._mu, fresh = masks.int64(size), masks.int64(size)
+        if self.role == P2:
+            restored = torch.empty_like(fresh)
+            restored[self._revealed.index] = self._mu
+            self.party.send(P0, restored - fresh)
+        return fresh
+
+    def _online(self, inputs: list[Masked], out_frac: int) -> Tensor | None:
+        seen = self._revealed.online(inputs)
+        if seen is None:
+            (reply,) = self.party.recv(P1)
+            self._correction[self._revealed.index] += reply
+            return self._correction
+        y = self._function(*seen.reshape(len(inputs), self._rows, -1))
+        self.party.send(P0, encode(y, out_frac).reshape(-1) - self._mu)
+        return None

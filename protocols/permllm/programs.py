@@ -1,0 +1,190 @@
+"""What PermLLM runs for each experiment: the protocol steps put together."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from math import prod
+from typing import Any, assert_never
+
+import torch
+from torch import Tensor
+
+from protocols.inputs import argmax_input, layer_input, nonlinear_input
+from protocols.party import P0, P1
+from protocols.permllm.context import LINEAR_FRAC, WINDOW_FRAC, Context
+from protocols.permllm.layer import TransformerLayer
+from protocols.permllm.masked import Masked
+from protocols.permllm.permuted import Permuted
+from protocols.permllm.select import Selection
+from protocols.permllm.share import CachedRows, Input
+from protocols.plain import apply_nonlinear
+from protocols.transformer.weights import synthetic_layer
+from protocols.workload import Argmax, Layer, Nonlinear, NonlinearOp, Workload
+
+OUTPUT_FRAC: dict[NonlinearOp, int] = {"gelu": 16, "softmax": 24, "layernorm": 16}
+
+
+class Program(ABC):
+    """One role's walk through one experiment; the methods are those of `protocols.system.System`."""
+
+    def __init__(self, ctx: Context, seed: int) -> None:
+        self.ctx = ctx
+        self.seed = seed  # of the synthetic weights and inputs, not of any secret
+
+    @property
+    def owns_input(self) -> bool:
+        """Whether this role holds the input in the clear."""
+        return self.ctx.role == P1
+
+    def prepare(self) -> None:
+        """Nothing, for an experiment without a model."""
+
+    @abstractmethod
+    def offline(self) -> None:
+        """Walk the steps on masks."""
+
+    def share_input(self) -> None:
+        """Nothing, where sharing the input belongs to the experiment."""
+
+    @abstractmethod
+    def online(self) -> None:
+        """Walk the steps on values."""
+
+    @abstractmethod
+    def output(self) -> Tensor | None:
+        """This role's part of the answer."""
+
+
+class ArgmaxProgram(Program):
+    """Share → permute → reveal to P1 → select → BFV → index at P1: 4 hops."""
+
+    def __init__(self, ctx: Context, workload: Argmax, seed: int) -> None:
+        super().__init__(ctx, seed)
+        self._input = Input(ctx, "input", (workload.n,), WINDOW_FRAC, narrow=True)
+        self._selection = Selection(ctx, "select")
+        self._values = argmax_input(workload.n, seed) if self.owns_input else None
+        self._index: int | None = None
+
+    def prepare(self) -> None:
+        """BFV keys."""
+        self._selection.prepare()
+
+    def offline(self) -> None:
+        """Deal the mask of the input and the permutation."""
+        self._selection.offline(self._input.offline())
+
+    def online(self) -> None:
+        """Four hops: x − λ, π(x), Enc(one-hot), Enc(index)."""
+        self._index = self._selection.online(self._input.online(self._values))
+
+    def output(self) -> Tensor | None:
+        """The index at P1."""
+        return None if self._index is None else torch.tensor(self._index)
+
+
+class SharedOutput(Program):
+    """An experiment whose answer stays shared: λ at P1 after the offline pass, Δ at P0 online."""
+
+    def __init__(self, ctx: Context, seed: int, input_step: Input) -> None:
+        super().__init__(ctx, seed)
+        self._input = input_step
+        self._x: Masked | None = None
+        self._half: Tensor | None = None
+
+    @abstractmethod
+    def _walk(self, x: Masked) -> Masked:
+        """The steps, in either pass."""
+
+    def offline(self) -> None:
+        """Walk the steps on masks, from the mask of the input."""
+        self._half = self._walk(self._input.offline()).half
+
+    def online(self) -> None:
+        """Walk the steps on values."""
+        if self._x is None:
+            raise RuntimeError("share_input comes before online")
+        half = self._walk(self._x).half
+        if self.ctx.role == P0:
+            self._half = half
+
+    def output(self) -> Tensor | None:
+        """This role's half of the answer; the dealer has no part in it."""
+        return self._half if self.ctx.role in (P0, P1) else None
+
+
+class NonlinearProgram(SharedOutput):
+    """One permuted function: 2 hops."""
+
+    def __init__(self, ctx: Context, workload: Nonlinear, seed: int) -> None:
+        super().__init__(ctx, seed, Input(ctx, "input", workload.shape, LINEAR_FRAC))
+        self._workload = workload
+        self._step = Permuted(ctx, workload.op, self._function)
+
+    def _function(self, x: Tensor) -> Tensor:
+        return apply_nonlinear(self._workload.op, x)
+
+    def _walk(self, x: Masked) -> Masked:
+        op, shape = self._workload.op, self._workload.shape
+        rows = 1 if op == "gelu" else prod(shape[:-1])
+        return self._step([x], OUTPUT_FRAC[op], rows)
+
+    def share_input(self) -> None:
+        """x − λ to P0."""
+        own = nonlinear_input(self._workload.op, self._workload.shape, self.seed)
+        self._x = self._input.online(own if self.owns_input else None)
+
+
+class LayerProgram(SharedOutput):
+    """One transformer layer: 12 hops."""
+
+    def __init__(self, ctx: Context, workload: Layer, seed: int, weight_bits: int) -> None:
+        spec = workload.spec
+        weights = synthetic_layer(spec, seed) if ctx.role == P0 else None
+        self._layer = TransformerLayer(ctx, "layer", spec, weights, weight_bits)
+        past = workload.kv_len - workload.q_len
+        self._rows = CachedRows(ctx, "past", self._layer.cache, past)
+        self._positions = torch.arange(past, workload.kv_len)
+        self._workload = workload
+        super().__init__(ctx, seed, Input(ctx, "input", (workload.q_len, spec.d_model), 0))
+
+    def prepare(self) -> None:
+        """Masked weights to P1."""
+        self._layer.prepare()
+        shape = (self._workload.q_len, self._workload.spec.d_model)
+        self._input = Input(self.ctx, "input", shape, self._layer.in_frac)
+
+    def offline(self) -> None:
+        """Masks of the cached rows, then the layer."""
+        self._rows.offline()
+        super().offline()
+
+    def share_input(self) -> None:
+        """The cached rows and x − λ to P0."""
+        work = self._workload
+        if not self.owns_input:
+            self._x = self._input.online(None)
+            self._rows.share(None, None)
+            return
+        given = layer_input(work.spec, work.q_len, work.kv_len, self.seed)
+        self._x = self._input.online(given.x)
+        self._rows.share(given.past_k, given.past_v)
+
+    def _walk(self, x: Masked) -> Masked:
+        return self._layer(x, self._positions)
+
+
+def program(workload: Workload, ctx: Context, seed: int, options: Mapping[str, Any]) -> Program:
+    """The program of one role for `workload`."""
+    match workload:
+        case Argmax():
+            return ArgmaxProgram(ctx, workload, seed)
+        case Nonlinear():
+            return NonlinearProgram(ctx, workload, seed)
+        case Layer():
+            return LayerProgram(ctx, workload, seed, options.get("weight_bits", 16))
+        case _:
+            assert_never(workload)
+
+
+def answer_frac(workload: Nonlinear | Layer) -> int:
+    """Scale of the shared answer."""
+    return OUTPUT_FRAC[workload.op] if isinstance(workload, Nonlinear) else LINEAR_FRAC

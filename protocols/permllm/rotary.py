@@ -1,0 +1,56 @@
+"""Rotary positions: a public rotation that each half undergoes locally, then an exact truncation.
+
+    R(x) = x·cos + J(x)·sin, J a signed permutation of the coordinates, so R(Δ) + R(λ) = R(x)
+
+with cos and sin at scale 2^ROTATION_FRAC. Offline, P1 moves R(λ) to a fresh mask λ' from which the
+extra bits can be truncated exactly.
+
+| phase | from | to | what | payload | hop |
+|---|---|---|---|---|---|
+| offline | P1 | P0 | R(λ) − λ' | 8·elements | after P1's mask is known |
+
+P0 learns R(λ) − λ', which λ' hides. Nothing travels online.
+"""
+
+import torch
+from torch import Tensor
+
+from protocols.party import P0, P1
+from protocols.permllm.context import BOUND_BITS, VALUE_FRAC, Context, Step, encode
+from protocols.permllm.masked import Masked, safe_mask, truncate_mask, truncate_value
+from protocols.transformer.rotary import rotary_tables, rotate_half
+from protocols.transformer.spec import TransformerSpec
+
+ROTATION_FRAC = 16
+SAFE_BITS = VALUE_FRAC + ROTATION_FRAC + BOUND_BITS + 1
+
+
+class Rotary(Step):
+    """Rotate queries and keys, (n, heads, d_head) each, by their tokens' positions."""
+
+    def __init__(self, ctx: Context, name: str, spec: TransformerSpec) -> None:
+        super().__init__(ctx, name)
+        self._spec = spec
+        self._correction = torch.empty(0, dtype=torch.int64)  # P0
+
+    def __call__(self, x: Masked, positions: Tensor) -> Masked:
+        """x (n, heads, d_head) at any scale, positions int64 (n,) → the same shape and scale."""
+        if self.ctx.offline_pass:
+            return self._offline(x, positions)
+        if self.role != P0:
+            return x
+        rotated = self._rotate(x.held, positions) + self._correction
+        return Masked(x.shape, x.frac, truncate_value(rotated, ROTATION_FRAC))
+
+    def _offline(self, x: Masked, positions: Tensor) -> Masked:
+        if self.role == P0:
+            (self._correction,) = self.party.recv(P1)
+            return x
+        fresh = safe_mask(self.ctx.p1p2(self.name), SAFE_BITS, *x.shape)
+        if self.role == P1:
+            self.party.send(P0, self._rotate(x.held, positions) - fresh)
+        return Masked(x.shape, x.frac, truncate_mask(fresh, ROTATION_FRAC))
+
+    def _rotate(self, half: Tensor, positions: Tensor) -> Tensor:
+        cos, sin = (encode(t, ROTATION_FRAC)[:, None] for t in rotary_tables(self._spec, positions))
+        return half * cos + rotate_half(half, self._spec) * sin

@@ -1,0 +1,75 @@
+"""Token selection: P1 learns one entry of a shared vector's index, P0 nothing at all.
+
+Logits are revealed to P1 under a fresh permutation π of the whole vocabulary. P1 picks a position j
+by any rule of its own and sends the one-hot of j under BFV; P0 multiplies it by its table of π, sums
+and re-randomises; P1 decrypts π(j), the token.
+
+| phase | from | to | what | payload | hop |
+|---|---|---|---|---|---|
+| prepare | P1 | P0 | BFV public key | `bfv.public_key_bytes` | 2 |
+| offline | P2 | P1 | σ | 4·n | 1 |
+| online | P0 | P1 | π(Δ >> s) + t | 4·n | 1 |
+| online | P1 | P0 | Enc(one-hot of j) | `bfv.query_bytes` | 2 |
+| online | P0 | P1 | Enc(π(j)) | `bfv.reply_bytes` | 3 |
+
+P0 learns nothing; P1 learns the logits in random order, and the token. Source: PermLLM, section 5.
+"""
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from protocols.party import P0, P1
+from protocols.permllm.bfv import EncodedTable, Selector, Server
+from protocols.permllm.context import Context, Step
+from protocols.permllm.masked import Masked
+from protocols.permllm.permuted import Revealed
+
+Choice = Callable[[Tensor], int]  # permuted logits, float64 (n,) → position
+
+
+def greedy(logits: Tensor) -> int:
+    """The position of the largest value."""
+    return int(logits.argmax())
+
+
+class Selection(Step):
+    """π(j) for the position j that P1 chooses after seeing the permuted vector."""
+
+    def __init__(self, ctx: Context, name: str) -> None:
+        super().__init__(ctx, name)
+        self._revealed = Revealed(ctx, name)
+        self._selector: Selector | None = None  # P1
+        self._server: Server | None = None  # P0
+        self._table: EncodedTable | None = None  # P0
+
+    def prepare(self) -> None:
+        """Fresh BFV keys at P1, the public one at P0."""
+        if self.role == P1:
+            self._selector = Selector()
+            self.party.send(P0, self._selector.public_key())
+        if self.role == P0:
+            (key,) = self.party.recv(P1)
+            self._server = Server(key)
+
+    def offline(self, logits: Masked) -> None:
+        """Deal the permutation; P0 encodes its table."""
+        self._revealed.offline([logits])
+        if self._server is not None:
+            self._table = self._server.load_table(self._revealed.index)
+
+    def online(self, logits: Masked, choose: Choice = greedy) -> int | None:
+        """The chosen index at P1, None at P0."""
+        seen = self._revealed.online([logits])
+        if self._server is not None and self._table is not None:
+            (query,) = self.party.recv(P1)
+            self.party.send(P1, self._server.answer(query, self._table))
+            return None
+        if self._selector is None or seen is None:
+            raise RuntimeError("prepare and offline come before online")
+        position = choose(seen.reshape(-1))
+        self.party.send(P0, self._selector.query(position, logits.numel))
+        (reply,) = self.party.recv(P0)
+        return self._selector.open(reply)
+
+

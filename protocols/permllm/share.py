@@ -1,0 +1,85 @@
+"""Bringing P1's secrets into masked form.
+
+    P1 draws λ with the dealer (offline) and sends Δ = x − λ to P0 (8 bytes an element; 4 where only
+    a 32-bit window of x will ever be used). P0 learns x − λ, which λ hides.
+
+Cached rows k, v of earlier tokens arrive the same way, and P0 opens E = Δ − r to P1 at once, as it
+would have done when they were computed (`attention`).
+
+| from | to | what | payload | hop |
+|---|---|---|---|---|
+| P1 | P0 | x − λ | 8·n (4·n) | 1 |
+| P1 | P0 | k − b, v − d | 16·h·L·w | 1 |
+| P0 | P1 | E_k, E_v | 16·h·L·w | 2 |
+"""
+
+import torch
+from torch import Tensor
+
+from protocols.party import P0, P1, P2
+from protocols.permllm.attention import Cache
+from protocols.permllm.context import VALUE_FRAC, Context, Step, encode
+from protocols.permllm.masked import Masked
+
+
+class Input(Step):
+    """⟦x⟧ for a tensor x that P1 holds in the clear; `narrow` sends it modulo 2^32."""
+
+    def __init__(
+        self, ctx: Context, name: str, shape: tuple[int, ...], frac: int, narrow: bool = False
+    ) -> None:
+        super().__init__(ctx, name)
+        self._shape, self._frac, self._narrow = shape, frac, narrow
+        self._mask = torch.empty(0, dtype=torch.int64)  # P1: λ
+
+    def offline(self) -> Masked:
+        """λ at P1 and P2."""
+        if self.role == P0:
+            return Masked(self._shape, self._frac, None)
+        self._mask = self.ctx.p1p2(self.name).int64(*self._shape)
+        return Masked(self._shape, self._frac, self._mask)
+
+    def online(self, x: Tensor | None) -> Masked:
+        """Δ at P0. P1 passes x, float64 of the step's shape."""
+        if self.role == P1:
+            if x is None:
+                raise RuntimeError("P1 must give its input")
+            delta = encode(x, self._frac) - self._mask
+            self.party.send(P0, delta.to(torch.int32) if self._narrow else delta)
+            return Masked(self._shape, self._frac, None)
+        (delta,) = self.party.recv(P1)
+        return Masked(self._shape, self._frac, delta.to(torch.int64))
+
+
+class CachedRows(Step):
+    """Fill a layer's cache with rows (h, L, w) that P1 holds in the clear, at VALUE_FRAC."""
+
+    def __init__(self, ctx: Context, name: str, cache: Cache, length: int) -> None:
+        super().__init__(ctx, name)
+        self._cache, self._length = cache, length
+
+    def offline(self) -> None:
+        """Masks at P1 and P2, pads at P0 and P2."""
+        self._cache.clear()
+        self._cache.length = self._length
+        shape = (*self._cache.shape[:1], self._length, *self._cache.shape[1:])
+        for rows, kind in ((self._cache.keys, "k"), (self._cache.values, "v")):
+            if self.role != P0:
+                rows.mask = self.ctx.p1p2(f"{self.name}/{kind}").int64(*shape)
+            if self.role != P1:
+                rows.pad = self.ctx.p0p2(f"{self.name}/{kind}").int64(*shape)
+
+    def share(self, k: Tensor | None, v: Tensor | None) -> None:
+        """P1 passes k and v, float64 (h, L, w)."""
+        keys, values = self._cache.keys, self._cache.values
+        if self.role == P2 or self._length == 0:
+            return
+        if self.role == P0:
+            keys.value, values.value = self.party.recv(P1)
+            self.party.send(P1, keys.value - keys.pad, values.value - values.pad)
+            return
+        if k is None or v is None:
+            raise RuntimeError("P1 must give the cached rows")
+        b, c = (rows.mask[:, : self._length] for rows in (keys, values))
+        self.party.send(P0, encode(k, VALUE_FRAC) - b, encode(v, VALUE_FRAC) - c)
+        keys.opened, values.opened = self.party.recv(P0)

@@ -1,0 +1,81 @@
+"""PermLLM (arXiv 2405.18744) as a system the harness can run.
+
+P0 holds the weights, P1 the prompt and the answer, P2 deals correlated randomness offline and takes
+no part online. Semi-honest, no two roles collude.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from protocols.party import P0, P1, P2, Party, Phase, Role
+from protocols.permllm import cost
+from protocols.permllm.bfv import MAX_IDS
+from protocols.permllm.context import Context, decode
+from protocols.permllm.programs import answer_frac, program
+from protocols.system import PhaseCost, System, Unsupported
+from protocols.workload import Argmax, Workload
+
+
+class PermLLM(System):
+    """Masked sharing, secure random permutation, BFV selection."""
+
+    name: ClassVar[str] = "permllm"
+    summary: ClassVar[str] = "PermLLM: secret sharing, random permutation, BFV token selection"
+    online_roles: ClassVar[tuple[Role, ...]] = (P0, P1)
+
+    def __init__(
+        self, party: Party, workload: Workload, seed: int | None, options: Mapping[str, Any]
+    ) -> None:
+        super().__init__(party, workload, seed, options)
+        self._ctx = Context(party, seed)
+        self._program = program(workload, self._ctx, seed or 0, options)
+
+    @classmethod
+    def check(cls, workload: Workload, options: Mapping[str, Any]) -> None:
+        """Token selection is limited by the plaintext modulus."""
+        if isinstance(workload, Argmax) and workload.n > MAX_IDS:
+            raise Unsupported(f"argmax over {workload.n} values: at most {MAX_IDS} fit the plaintext")
+
+    def prepare(self) -> None:
+        """Keys, then what the model needs."""
+        self._ctx.establish()
+        self._program.prepare()
+
+    def offline(self) -> None:
+        """Walk the protocol on masks."""
+        self._ctx.begin_offline()
+        self._program.offline()
+
+    def share_input(self) -> None:
+        """P1's input in masked form at P0."""
+        if self.party.role != P2:
+            self._program.share_input()
+
+    def online(self) -> None:
+        """Walk the protocol on values; the dealer is not there."""
+        self._ctx.begin_online()
+        if self.party.role != P2:
+            self._program.online()
+
+    def output(self) -> Tensor | None:
+        """Index at P1 (argmax), or this role's half."""
+        return self._program.output()
+
+    @classmethod
+    def reveal(cls, parts: Mapping[Role, Tensor], workload: Workload) -> Tensor:
+        """Δ + λ, decoded; for argmax P1's index."""
+        if isinstance(workload, Argmax):
+            return parts[P1]
+        return decode(parts[P0] + parts[P1], answer_frac(workload))
+
+    @classmethod
+    def tolerance(cls, workload: Workload) -> float:
+        """Relative rms; an index must be right."""
+        return 0.0 if isinstance(workload, Argmax) else 2e-3
+
+    @classmethod
+    def cost(cls, workload: Workload, options: Mapping[str, Any]) -> dict[Phase, PhaseCost]:
+        """Closed forms of `protocols.permllm.cost`."""
+        return cost.cost(workload)

@@ -1,0 +1,52 @@
+"""The plaintext answer of each workload, against which every private run is verified."""
+
+from typing import assert_never
+
+import torch
+from torch import Tensor
+
+from protocols.inputs import argmax_input, layer_input, nonlinear_input
+from protocols.transformer.reference import gelu, layer_forward, layer_norm
+from protocols.transformer.weights import synthetic_layer
+from protocols.workload import Argmax, Layer, Nonlinear, NonlinearOp, Workload
+
+
+def answer(workload: Workload, seed: int) -> Tensor:
+    """The exact answer on the synthetic input (and weights) of `seed`.
+
+    Argmax: the index, int64 of no dimension. Nonlinear: float64 of the workload's shape. Layer:
+    float64 (q_len, d_model), layer 0, the new tokens at positions kv_len - q_len, …, kv_len - 1
+    and at block position 0.
+    """
+    match workload:
+        case Argmax(n):
+            return argmax_input(n, seed).argmax()
+        case Nonlinear(op, shape):
+            return apply_nonlinear(op, nonlinear_input(op, shape, seed))
+        case Layer():
+            return _layer(workload, seed)
+        case _:
+            assert_never(workload)
+
+
+def apply_nonlinear(op: NonlinearOp, x: Tensor) -> Tensor:
+    """Elementwise GeLU (tanh), or softmax or LayerNorm (eps 1e-5, no gain or bias) of the rows.
+
+    x: float64 (..., row); the result has its shape.
+    """
+    match op:
+        case "gelu":
+            return gelu(x, "tanh")
+        case "softmax":
+            return torch.softmax(x, dim=-1)
+        case "layernorm":
+            return layer_norm(x, eps=1e-5)
+        case _:
+            assert_never(op)
+
+
+def _layer(layer: Layer, seed: int) -> Tensor:
+    given = layer_input(layer.spec, layer.q_len, layer.kv_len, seed)
+    weights = synthetic_layer(layer.spec, seed)
+    cache = (given.past_k, given.past_v)
+    return layer_forward(layer.spec, weights, given.x, cache)[0]

@@ -1,0 +1,1 @@
+"""Transformer models in the clear: shapes, synthetic weights, and the float64 reference."""

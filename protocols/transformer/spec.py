@@ -1,0 +1,66 @@
+"""The shape and style of a transformer."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Family = Literal["gpt2", "bert", "llama", "glm"]
+
+
+@dataclass(frozen=True)
+class TransformerSpec:
+    """A model's dimensions. `family` decides its block.
+
+    | family | norm | where | activation | positions | residual | mask |
+    |---|---|---|---|---|---|---|
+    | gpt2 | LayerNorm | before | GeLU (tanh) | learned | plain | causal |
+    | bert | LayerNorm | after | GeLU (erf) | learned | plain | none |
+    | llama | RMSNorm | before | SwiGLU, no biases | rotary, half-split over the head | plain | causal |
+    | glm | LayerNorm | before | GeLU (tanh) | rotary on both halves of the head (2D) | of the normed input, scaled by sqrt(2·n_layers) | causal |
+
+    `d_model` is the hidden width, `d_ff` the inner width of the feed-forward block.
+    """
+
+    name: str
+    family: Family
+    n_layers: int
+    d_model: int
+    n_heads: int
+    d_ff: int
+    vocab: int
+    max_positions: int
+    norm_eps: float = 1e-5
+
+    @property
+    def d_head(self) -> int:
+        """Width of one attention head."""
+        return self.d_model // self.n_heads
+
+    @property
+    def causal(self) -> bool:
+        """Whether a token sees only itself and earlier ones."""
+        return self.family != "bert"
+
+    @property
+    def gated(self) -> bool:
+        """Whether the feed-forward block is silu(gate)·up instead of GeLU(up)."""
+        return self.family == "llama"
+
+    @property
+    def rotary(self) -> bool:
+        """Whether positions enter as rotations of queries and keys."""
+        return self.family in ("llama", "glm")
+
+    @property
+    def norm_first(self) -> bool:
+        """Whether norms stand before their sub-block (else after the residual sum)."""
+        return self.family != "bert"
+
+    @property
+    def rms_norm(self) -> bool:
+        """RMSNorm instead of LayerNorm."""
+        return self.family == "llama"
+
+    @property
+    def residual_scale(self) -> float:
+        """Factor on the residual branch: GLM's sqrt(2·n_layers), else 1."""
+        return float((2 * self.n_layers) ** 0.5) if self.family == "glm" else 1.0

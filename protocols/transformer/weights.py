@@ -1,0 +1,107 @@
+"""The weights of one transformer layer, and synthetic ones drawn from a seed.
+
+Synthetic weights are public: they stand in for a trained model when only speed and exactness are
+measured. Each value is the scaled sum of four uniform 16-bit integers (Irwin-Hall, within 3.46
+standard deviations), because integer sums are the same to the bit on every machine, while the
+logarithms and cosines behind `torch.randn` change with the instruction set.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor, empty
+
+from protocols.transformer.spec import TransformerSpec
+
+MATRIX_STD = 0.02
+GAIN_STD = 0.1
+_UNIT_STD = (4 * (2**32 - 1) / 12) ** 0.5  # of a sum of four uniform int16
+_CHUNK = 1 << 15  # values drawn at a time: the chunk and its random bits stay in the L2 cache
+
+
+@dataclass(frozen=True)
+class Linear:
+    """y = x·weightᵀ + bias. `weight` is float32 (out, in), `bias` float32 (out,) or None."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+
+@dataclass(frozen=True)
+class Norm:
+    """LayerNorm with float32 `gain` and `bias` of shape (d,), or RMSNorm where `bias` is None."""
+
+    gain: Tensor
+    bias: Tensor | None
+    eps: float
+
+
+@dataclass(frozen=True)
+class LayerWeights:
+    """One layer. `qkv` holds all rows of q, then of k, then of v, each head after head.
+
+    `up` of a gated feed-forward block holds the gate's rows, then the up projection's. Widths:
+    qkv (3·d_model, d_model), out (d_model, d_model), up (d_ff or 2·d_ff, d_model),
+    down (d_model, d_ff).
+    """
+
+    attn_norm: Norm
+    qkv: Linear
+    out: Linear
+    ffn_norm: Norm
+    up: Linear
+    down: Linear
+
+
+def public_stream(*words: object) -> np.random.SFC64:
+    """A fast generator seeded by a hash of `words` (str, int and tuples). Never for secrets.
+
+    numpy fixes the streams of its bit generators for all versions, machines and thread counts.
+    """
+    digest = hashlib.blake2b(repr(words).encode(), digest_size=16).digest()
+    return np.random.SFC64(int.from_bytes(digest, "little"))
+
+
+def synthetic_layer(spec: TransformerSpec, seed: int, index: int = 0) -> LayerWeights:
+    """The weights of layer `index` of a made-up model of `spec`'s shape.
+
+    They depend on `seed`, `index`, and each tensor's name and shape alone. Matrices and biases have
+    mean 0 and standard deviation 0.02, gains mean 1 and 0.1; LLaMA has no biases.
+    """
+
+    def draw(name: str, *shape: int, std: float = MATRIX_STD) -> Tensor:
+        return _bell(public_stream("weights", name, shape, seed, index), shape, std)
+
+    def linear(name: str, rows: int, columns: int) -> Linear:
+        bias = None if spec.family == "llama" else draw(f"{name}.bias", rows)
+        return Linear(draw(f"{name}.weight", rows, columns), bias)
+
+    def norm(name: str) -> Norm:
+        gain = draw(f"{name}.gain", d, std=GAIN_STD).add_(1.0)
+        bias = None if spec.rms_norm else draw(f"{name}.bias", d)
+        return Norm(gain, bias, spec.norm_eps)
+
+    d, inner = spec.d_model, spec.d_ff
+    return LayerWeights(
+        attn_norm=norm("attn_norm"),
+        qkv=linear("qkv", 3 * d, d),
+        out=linear("out", d, d),
+        ffn_norm=norm("ffn_norm"),
+        up=linear("up", 2 * inner if spec.gated else inner, d),
+        down=linear("down", d, inner),
+    )
+
+
+def _bell(stream: np.random.SFC64, shape: tuple[int, ...], std: float) -> Tensor:
+    """float32 values of a bell curve of standard deviation `std` and mean -5e-5·std, in place."""
+    tensor = empty(shape)
+    flat = tensor.view(-1).numpy()
+    for start in range(0, flat.size, _CHUNK):
+        out = flat[start : start + _CHUNK]
+        parts = stream.random_raw(out.size).view(np.int16).reshape(4, -1)
+        np.add(parts[0], parts[1], out=out, dtype=np.float32)
+        out += parts[2]
+        out += parts[3]
+        out *= np.float32(std / _UNIT_STD)
+    return tensor
