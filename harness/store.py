@@ -70,7 +70,9 @@ def finished(results_dir: Path, experiment: str, record_id: str) -> Record | Non
 
 def check_writable(results_dir: Path) -> None:
     """Raise `ConfigError` unless `results_dir` is, or can become, a folder to write to."""
-    existing = next(path for path in (results_dir, *results_dir.absolute().parents) if path.exists())
+    existing = next(
+        path for path in (results_dir, *results_dir.absolute().parents) if path.exists()
+    )
     if not existing.is_dir():
         raise ConfigError("results_dir", f"{existing} is not a folder")
     if not os.access(existing, os.W_OK | os.X_OK):

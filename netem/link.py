@@ -5,6 +5,7 @@ use CLOCK_MONOTONIC, which is one clock for all processes of a host.
 """
 
 import random
+import select
 import time
 
 from netem.profile import LinkProfile
@@ -52,4 +53,5 @@ def wait_until(release_ns: int) -> None:
     if left_ns > SPIN_NS:
         time.sleep((left_ns - SPIN_NS) / 1e9)
     while time.monotonic_ns() < release_ns:
-        time.sleep(0)  # other threads of this process read their sockets meanwhile
+        # Lets this process's other threads run; time.sleep(0) would too, but takes 55 µs.
+        select.select((), (), (), 0)

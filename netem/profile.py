@@ -26,7 +26,9 @@ class LinkProfile:
         if self.delay_s < 0 or self.jitter_s < 0:
             raise ValueError("delay_s and jitter_s must be ≥ 0")
         if self.jitter_s > self.delay_s:
-            raise ValueError(f"jitter_s must be ≤ delay_s = {self.delay_s:g}, got {self.jitter_s:g}")
+            raise ValueError(
+                f"jitter_s must be ≤ delay_s = {self.delay_s:g}, got {self.jitter_s:g}"
+            )
         if self.rate_bit_s is not None and self.rate_bit_s <= 0:
             raise ValueError(f"rate_bit_s must be > 0, got {self.rate_bit_s:g}")
         if not 0 <= self.loss < 1:

@@ -30,6 +30,7 @@ class PhaseCounts:
 
     sent: by receiving role; a role that was sent nothing is absent.
     depth: this party's hop depth at the end; a phase's hops are the largest over its parties.
+    end_ns: CLOCK_MONOTONIC at its end.
     cpu_ns: processor time, without the wait for release times.
     """
 
@@ -38,6 +39,7 @@ class PhaseCounts:
     depth: int
     wall_ns: int
     cpu_ns: int
+    end_ns: int
 
 
 @dataclass
@@ -56,7 +58,9 @@ class Counters:
             self._sent = {}
         elif event.kind == "phase_end":
             sent, self._sent = self._sent, {}
-            counts = PhaseCounts(event.phase, sent, event.depth, event.wall_ns, event.cpu_ns)
+            counts = PhaseCounts(
+                event.phase, sent, event.depth, event.wall_ns, event.cpu_ns, event.t_ns
+            )
             self._done.append(counts)
 
     @property

@@ -29,7 +29,7 @@ def compose_run(texts: Sequence[str], conf_dir: Path = CONF_DIR) -> RunConfig:
 
 
 def compose_all(points: Sequence[Sequence[str]], conf_dir: Path = CONF_DIR) -> list[RunConfig]:
-    """One checked configuration for each list of overrides. Raises ConfigError for the first bad one."""
+    """One checked configuration for each list of overrides. Raises ConfigError."""
     _register()
     with initialize_config_dir(str(conf_dir), job_name="permbench", version_base="1.3"):
         return [_compose(point, conf_dir) for point in points]
@@ -39,7 +39,7 @@ def _compose(texts: Sequence[str], conf_dir: Path) -> RunConfig:
     overrides = parse(texts)
     check_single(overrides, conf_dir)
     try:
-        node = compose("config", overrides=[override.input_line for override in overrides])
+        node = compose("config", overrides=[str(override.input_line) for override in overrides])
         config = cast(RunConfig, OmegaConf.to_object(node))
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise explain(error, overrides, conf_dir) from error

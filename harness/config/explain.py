@@ -17,7 +17,9 @@ from yaml import MarkedYAMLError
 
 from harness.config.errors import ConfigError, rejected, unknown
 
-IN_FILE = re.compile(r"^In '(?P<file>[^']+)': \w+ raised while composing config:\n(?P<rest>.*)", re.S)
+IN_FILE = re.compile(
+    r"^In '(?P<file>[^']+)': \w+ raised while composing config:\n(?P<rest>.*)", re.S
+)
 VALUE = re.compile(r"^Value '(?P<value>.*?)' of type", re.S)
 LINKS = dict[str, dict[str, Any]]
 KINDS = {
@@ -66,8 +68,7 @@ def _omegaconf_error(error: BaseException | None) -> OmegaConfBaseException | No
 def _unknown_key(error: OmegaConfBaseException) -> ConfigError:
     key = str(error.full_key)
     parent = key.rpartition(".")[0]
-    allowed = [f.name for f in fields(error.object_type)] if _is_config(error.object_type) else []
-    return unknown(key, "unknown key", allowed, f"{parent}." if parent else "")
+    return unknown(key, "unknown key", _names(error.object_type), f"{parent}." if parent else "")
 
 
 def _bad_value(error: OmegaConfBaseException, overrides: Sequence[Override]) -> ConfigError:
@@ -90,20 +91,23 @@ def _kind(error: OmegaConfBaseException, key: str) -> str | None:
         return KINDS[int]
     if error.object_type is dict:
         return KINDS[LINKS]
-    if not _is_config(error.object_type):
+    if error.object_type is None or not _names(error.object_type):
         return None
     hint = get_type_hints(error.object_type).get(key.rpartition(".")[2])
-    if _is_config(hint):
-        return f"a mapping of {', '.join(f.name for f in fields(hint))}"
+    if names := _names(hint):
+        return f"a mapping of {', '.join(names)}"
     return KINDS.get(hint) if hint is not None else None
 
 
-def _is_config(kind: Any) -> bool:
-    return isinstance(kind, type) and is_dataclass(kind)
+def _names(kind: Any) -> list[str]:
+    """The keys of a configuration type; empty for any other."""
+    return [f.name for f in fields(kind)] if is_dataclass(kind) else []
 
 
 def _bad_yaml(error: MarkedYAMLError, conf_dir: Path) -> ConfigError:
     mark = error.problem_mark
-    name = conf_dir.name if mark is None else Path(mark.name).relative_to(conf_dir.parent).as_posix()
+    name = (
+        conf_dir.name if mark is None else Path(mark.name).relative_to(conf_dir.parent).as_posix()
+    )
     line = "" if mark is None else f"line {mark.line + 1}: "
     return ConfigError(name, f"{line}{error.problem}")

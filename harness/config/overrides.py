@@ -68,13 +68,13 @@ def _normal(text: str) -> str:
 def _check_top(override: Override) -> None:
     top = override.key_or_group.partition(".")[0].partition("[")[0]
     if top not in TOP_KEYS:
-        raise unknown(override.key_or_group or override.input_line, "unknown key", TOP_KEYS)
+        raise unknown(override.key_or_group or str(override.input_line), "unknown key", TOP_KEYS)
 
 
 def _values(override: Override, conf_dir: Path) -> list[str]:
     key = override.get_key_element()
     if not override.is_sweep_override():
-        return [override.input_line]
+        return [str(override.input_line)]
     if not override.is_discrete_sweep():
         raise ConfigError(override.key_or_group, "interval() has no points; use range() or a list")
     value = override.value()

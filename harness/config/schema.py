@@ -5,7 +5,7 @@ their defaults here; a group's values stand in conf/<group>/<option>.yaml.
 """
 
 from dataclasses import dataclass, field, fields
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 from harness.config.network import NetworkConfig
 from protocols.transformer.spec import Family, TransformerSpec
@@ -96,6 +96,10 @@ class SystemConfig:
 
     name: str
 
+    def options(self) -> dict[str, Any]:
+        """The system's own options, by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "name"}
+
 
 @dataclass(frozen=True)
 class PermLLMConfig(SystemConfig):
@@ -128,8 +132,8 @@ class RunConfig:
     """One run.
 
     repeat, warmup: measured and unmeasured online evaluations. threads: of compute, per party.
-    seed: of inputs, weights and keys; null draws them from the operating system. timeout_s: longest silence of a
-    party. shape: the phases that are shaped. force: measure again what is already stored.
+    seed: of inputs, weights and keys; null draws them from the operating system. timeout_s: longest
+    silence of a party. shape: the phases that are shaped. force: measure again what is stored.
     """
 
     experiment: ExperimentConfig

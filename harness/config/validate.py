@@ -69,7 +69,7 @@ def _model(model: ModelConfig) -> None:
 
 
 def _rotary(model: ModelConfig) -> None:
-    """Rotary positions turn pairs of a head's elements; glm's turn pairs of each half of the head."""
+    """Rotary positions turn pairs of a head's elements; glm's, of each of its halves."""
     spec = model.spec()
     multiple = {"llama": 2, "glm": 4}.get(model.family, 1)
     if spec.d_head % multiple:

@@ -23,6 +23,11 @@ class SocketReader:
         self._begin = self._end = 0
         self.heard_ns = time.monotonic_ns()
 
+    @property
+    def buffered(self) -> bool:
+        """Whether bytes have been read that nobody has asked for yet."""
+        return self._begin < self._end
+
     def read_into(self, buffer: memoryview) -> None:
         """Fill `buffer`. Raises EOFError when the stream ends, OSError when it breaks."""
         while buffer:

@@ -26,7 +26,7 @@ Noise of the constant coefficient, with |T| ≤ 2^18 once centred and n ≤ 2^19
 - encryption of zero, once SEAL has dropped the 16-bit prime: below 2^11.1;
 - flood: uniform in [−2^72, 2^72). Statistical distance to a noise independent of the table:
   2^32.3 / 2^73 + 2^-45 < 2^-40 for the worst table, 2^-43 for that permutation;
-- left: log2(q/2t) − log2(2^72 + 2^41.5) > 0.99 bits (measured: 1 to 4), and no less after the
+- left: log2(q/2t) − log2(2^72 + 2^41.5) > 0.99 bits (SEAL reports 1 or more), no less after the
   switch, which adds 2^11 to 2^25 under a limit of 2^26. These are bounds: decryption never fails.
 
 P0 sees ring-LWE samples. P1 sees c1 hidden by pk1·u + e1 (ring-LWE) and a constant coefficient

@@ -17,7 +17,8 @@ from protocols.transformer.spec import TransformerSpec
 MATRIX_STD = 0.02
 GAIN_STD = 0.1
 _UNIT_STD = (4 * (2**32 - 1) / 12) ** 0.5  # of a sum of four uniform int16
-_CHUNK = 1 << 15  # values drawn at a time: the chunk and its random bits stay in the L2 cache
+# Values drawn at a time, few enough to stay in the L2 cache. It is part of what the values are.
+_CHUNK = 1 << 15
 
 
 @dataclass(frozen=True)

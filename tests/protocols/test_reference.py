@@ -355,8 +355,8 @@ def test_weights_do_not_depend_on_threads() -> None:
 
 
 def test_weights_are_the_same_on_every_machine() -> None:
-    matrix = synthetic_layer(small("llama"), 1).qkv.weight
-    assert hashlib.sha256(matrix.numpy().tobytes()).hexdigest()[:16] == "bad418a87026377c"
+    matrix = synthetic_layer(replace(small("llama"), d_model=192), 1).qkv.weight  # several chunks
+    assert hashlib.sha256(matrix.numpy().tobytes()).hexdigest()[:16] == "ce61852076bb565c"
 
 
 def test_weights_have_the_promised_moments() -> None:

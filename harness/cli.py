@@ -1,0 +1,89 @@
+"""The command line: verbs, exit codes, and errors in one line."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NoReturn
+
+from harness.config.errors import ConfigError
+from harness.version import version
+
+OK, RUN_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+VERBS = {
+    "run": "run one configuration, or with -m a sweep",
+    "show": "show stored records as tables, JSON or CSV",
+    "list": "list systems, experiments, networks, models, runners, shapers",
+    "report": "draw the figures from stored records",
+    "doctor": "check what this machine can do",
+    "demo": "run a small sweep, show it and draw it",
+}
+EPILOGUE = """\
+first steps:
+  permbench doctor                      is this machine fit?
+  permbench demo                        a small sweep, its tables and figures
+  permbench run experiment.n=10000      one run; see permbench run --help
+
+exit codes: 0 done; 1 a run failed or gave a wrong answer; 2 bad input; 130 interrupted
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise `ConfigError` instead of printing the usage."""
+        raise ConfigError("command line", f"{message}; see {self.prog} --help")
+
+
+def make_parser(verb: str | None = None) -> Parser:
+    """The parser of the whole program; only `verb` gets its arguments."""
+    parser = Parser(
+        prog="permbench",
+        description="Benchmark private LLM inference over an emulated network.",
+        epilog=EPILOGUE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"permbench {version()}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for name, summary in VERBS.items():
+        child = verbs.add_parser(
+            name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        if name == verb:
+            import_module(f"harness.verbs.{name}").add_arguments(child)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb and return the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    verb = next((word for word in words if not word.startswith("-")), None)
+    try:
+        args = _parse(words, verb)
+        code: int = import_module(f"harness.verbs.{args.verb}").run(args)
+        sys.stdout.flush()
+    except ConfigError as error:
+        print(f"permbench: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("permbench: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output (head, less) has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    return code
+
+
+def _parse(words: Sequence[str], verb: str | None) -> argparse.Namespace:
+    parser = make_parser(verb)
+    args, rest = parser.parse_known_args(words)
+    # argparse takes a verb's words up to its first option; the others come back as `rest`.
+    options = [word for word in rest if word.startswith("-")]
+    if options or (rest and not hasattr(args, "words")):
+        parser.error(f"unrecognized arguments: {' '.join(options or rest)}")
+    if rest:
+        args.words.extend(rest)
+    return args

@@ -1,0 +1,245 @@
+"""The parties as processes: start them, talk to them, watch them, and leave none behind."""
+
+import os
+import secrets
+import select
+import selectors
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from itertools import chain
+from typing import Any
+
+from harness.control import HARNESS, Control, Notice
+from harness.transport.frame import FrameError
+from harness.transport.handshake import SECRET_BYTES, HandshakeError, accept, listen
+from protocols.party import ROLES, Role
+
+LOG_LINES = 40
+START_TIMEOUT_S = 60.0
+HANDSHAKE_S = 10.0
+POLL_S = 0.2
+SETTLE_S = 1.0  # after a first failure, how long the others may still report theirs
+HOST = "127.0.0.1"
+LEAD_NS = 3_000_000  # from the go to the common start, so that it reaches every party in time
+
+
+class PartyFailure(RuntimeError):
+    """A party raised, died, or stayed silent. `timed_out` tells the last from the others."""
+
+    def __init__(self, message: str, timed_out: bool = False) -> None:
+        super().__init__(message)
+        self.timed_out = timed_out
+
+
+class Crew:
+    """One process per role, connected to each other and to the harness.
+
+    threads: of compute, per party. timeout_s: longest silence. Raises PartyFailure from any call
+    once a party has failed; the crew is then of no more use.
+    """
+
+    def __init__(self, threads: int, timeout_s: float) -> None:
+        self.threads, self.timeout_s = threads, timeout_s
+        self.logs: dict[Role, deque[str]] = {role: deque(maxlen=LOG_LINES) for role in ROLES}
+        self._processes: dict[Role, subprocess.Popen[bytes]] = {}
+        self._controls: dict[Role, Control] = {}
+        self._selector = selectors.DefaultSelector()
+        self._readers: list[threading.Thread] = []
+        self._early: list[tuple[Role, Notice]] = []
+
+    def start(self) -> None:
+        """Start and connect all parties. Raises PartyFailure; `close` is needed all the same."""
+        secret = secrets.token_bytes(SECRET_BYTES)
+        with listen(HOST) as listener:
+            port = listener.getsockname()[1]
+            for role in ROLES:
+                self._processes[role] = self._spawn(role, port, secret)
+            self._accept(listener, secret)
+        ports = {role: notice.fields["port"] for role, notice in self.gather("hello").items()}
+        addresses = {role: (HOST, port) for role, port in ports.items()}
+        self.tell("peers", addresses=addresses, threads=self.threads, timeout_s=self.timeout_s)
+        self.gather("connected")
+
+    def go(self) -> int:
+        """Let all parties, which are ready, begin at one instant; returns it (CLOCK_MONOTONIC)."""
+        start_ns = time.monotonic_ns() + LEAD_NS
+        self.tell("go", start_ns=start_ns)
+        return start_ns
+
+    def calibrate(
+        self, pairs: Sequence[tuple[Role, Role]]
+    ) -> dict[tuple[Role, Role], dict[str, Any]]:
+        """Measure the links of `pairs`, one after the other, as they are shaped now.
+
+        For each: `measured`, and `outside`, the reasons why it is not what its profile says.
+        """
+        self.tell("calibrate", pairs=pairs)
+        measured = {}
+        for pair in pairs:
+            self.gather("ready")
+            self.go()
+            notices = self.gather("calibrated")
+            measured[pair] = notices[pair[0]].fields
+        return measured
+
+    def tell(self, kind: str, **fields: Any) -> None:
+        """Send one notice to every party."""
+        for control in self._controls.values():
+            with suppress(OSError):  # a dead party is reported by what it last said
+                control.send(kind, **fields)
+
+    def gather(
+        self, kind: str, on_stage: Callable[[str], None] = lambda _: None
+    ) -> dict[Role, Notice]:
+        """One notice of `kind` from each party. Raises PartyFailure."""
+        found: dict[Role, Notice] = {}
+        early, self._early = self._early, []
+        for role, notice in chain(early, self._notices(on_stage)):
+            if role in found:
+                self._early.append((role, notice))  # a fast party's next report
+            elif notice.kind != kind:
+                raise PartyFailure(f"{role} sent {notice.kind!r} where {kind!r} was expected")
+            else:
+                found[role] = notice
+            if len(found) == len(self._controls):
+                break
+        return found
+
+    def _notices(self, on_stage: Callable[[str], None]) -> Iterator[tuple[Role, Notice]]:
+        """Notices as they come, stages and failures apart. Raises PartyFailure."""
+        while True:
+            role, notice = self._next(self.timeout_s)
+            if notice is None or notice.kind == "error":
+                raise self._failure(role, notice)
+            if notice.kind == "stage":
+                on_stage(f"{role}: {notice.fields['text']}")
+                continue
+            yield role, notice
+
+    def close(self) -> None:
+        """End every process, at once and for certain."""
+        self.tell("stop")
+        for process in self._processes.values():
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.05)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        for control in self._controls.values():
+            control.close()
+        for reader in self._readers:
+            reader.join(1.0)
+        self._controls = {}
+        self._selector.close()
+
+    def pids(self) -> dict[Role, int]:
+        """Process ids, for tests and for looking at parties from outside."""
+        return {role: process.pid for role, process in self._processes.items()}
+
+    def _spawn(self, role: Role, port: int, secret: bytes) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "harness.worker", role, HOST, str(port)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=os.environ | kernel_environment(self.threads),
+            start_new_session=True,  # Ctrl-C is for the harness, which then ends its parties
+        )
+        assert process.stdin is not None
+        with suppress(BrokenPipeError):
+            process.stdin.write(secret.hex().encode() + b"\n")
+            process.stdin.close()
+        reader = threading.Thread(target=self._keep_log, args=(role, process), daemon=True)
+        reader.start()
+        self._readers.append(reader)
+        return process
+
+    def _keep_log(self, role: Role, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            self.logs[role].append(line.decode(errors="replace").rstrip())
+        process.stdout.close()
+
+    def _accept(self, listener: Any, secret: bytes) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while missing := [role for role in ROLES if role not in self._controls]:
+            dead = [role for role in missing if self._processes[role].poll() is not None]
+            if dead:
+                raise self._failure(dead[0], None)
+            if time.monotonic() > deadline:
+                raise PartyFailure(f"{missing[0]} did not start in {START_TIMEOUT_S:g} s", True)
+            if not select.select([listener], [], [], POLL_S)[0]:
+                continue
+            with suppress(HandshakeError):  # a stranger
+                role, sock = accept(listener, secret, HARNESS, missing, timeout_s=HANDSHAKE_S)
+                self._controls[role] = Control(sock)
+                self._selector.register(sock.fileno(), selectors.EVENT_READ, role)
+
+    def _next(self, timeout_s: float) -> tuple[Role, Notice | None]:
+        """The next notice of any party, or None where its connection has ended."""
+        for role, control in self._controls.items():
+            if control.pending:
+                return role, self._read(role)
+        events = self._selector.select(timeout_s)
+        if not events:
+            raise PartyFailure(f"no party reported anything for {timeout_s:g} s", timed_out=True)
+        role = events[0][0].data
+        return role, self._read(role)
+
+    def _read(self, role: Role) -> Notice | None:
+        try:
+            return self._controls[role].recv()
+        except (OSError, EOFError, FrameError):
+            self._selector.unregister(self._controls[role].fileno())
+            return None
+
+    def _failure(self, role: Role, notice: Notice | None) -> PartyFailure:
+        """The cause, once the others had a moment to report: a death or an error of its own comes
+        before a lost peer, which is only its consequence."""
+        reports = {role: notice}
+        deadline = time.monotonic() + SETTLE_S
+        while len(reports) < len(self._controls) and time.monotonic() < deadline:
+            try:
+                role, notice = self._next(deadline - time.monotonic())
+            except PartyFailure:
+                break
+            if notice is None or notice.kind == "error":
+                reports.setdefault(role, notice)
+        return min((self._explain(r, n) for r, n in reports.items()), key=lambda f: f[0])[1]
+
+    def _explain(self, role: Role, notice: Notice | None) -> tuple[int, PartyFailure]:
+        if notice is not None:
+            reason = notice.fields["reason"]
+            rank = {"failed": 0, "timeout": 2, "gone": 3}[reason]
+            text = f"{role}: {notice.fields['text']}"
+            return rank, PartyFailure(text, timed_out=reason == "timeout")
+        with suppress(subprocess.TimeoutExpired):
+            self._processes[role].wait(SETTLE_S)
+        code = self._processes[role].poll()
+        how = "closed its control channel" if code is None else _exit_text(code)
+        return 1, PartyFailure(f"{role} {how}")
+
+
+def _exit_text(code: int) -> str:
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
+
+
+def kernel_environment(threads: int) -> dict[str, str]:
+    """Environment of a party: its number of threads, huge pages, and full vector width for numba
+    (compilers halve it by default, which halves the speed of 64-bit products)."""
+    import llvmlite.binding as llvm  # noqa: PLC0415 - slow to import, and only needed here
+
+    features = f"{llvm.get_host_cpu_features().flatten()},-prefer-256-bit"
+    counts = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+    return counts | {
+        "THP_MEM_ALLOC_ENABLE": "1",
+        "NUMBA_CPU_NAME": llvm.get_host_cpu_name(),
+        "NUMBA_CPU_FEATURES": features,
+        "PYTHONUNBUFFERED": "1",
+    }

@@ -1,0 +1,131 @@
+"""What a person sees while runs go on.
+
+Nothing is drawn but on a call: a refreshing thread would compete with the parties for the cores.
+"""
+
+import sys
+import time
+from typing import Protocol
+
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.text import Text
+
+
+class Progress(Protocol):
+    """Told by the harness what it is doing."""
+
+    def run(self, index: int, total: int, title: str) -> None:
+        """Run `index` (from 1) of `total` begins."""
+
+    def stage(self, text: str) -> None:
+        """The current run has come to `text`: starting parties, calibrating, measuring 3/10, …"""
+
+    def done(self, summary: str) -> None:
+        """The current run has ended as `summary` says."""
+
+    def close(self) -> None:
+        """Nothing more will come."""
+
+
+class Eta:
+    """Time left, from the mean of the runs that have ended."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        self._ended = 0
+
+    def ended(self) -> None:
+        """Count one run as ended."""
+        self._ended += 1
+
+    def text(self, total: int) -> str:
+        """The time left as " · about 3 min left"; empty while there is nothing to tell it from."""
+        left = total - self._ended
+        if not self._ended or not left:
+            return ""
+        seconds = (time.monotonic() - self._started) / self._ended * left
+        return f" · about {format_seconds(seconds)} left"
+
+
+class PlainProgress:
+    """One line for each run, each kind of stage and each result, on stderr."""
+
+    def __init__(self) -> None:
+        self._eta = Eta()
+        self._kind = ""
+
+    def run(self, index: int, total: int, title: str) -> None:
+        """See `Progress`."""
+        self._kind = ""
+        _say(f"[{index}/{total}] {title}{self._eta.text(total)}")
+
+    def stage(self, text: str) -> None:
+        """See `Progress`. Of measuring 1/10, 2/10, … only the first is worth a line."""
+        kind = text.rstrip("0123456789/ ")
+        if kind != self._kind:
+            self._kind = kind
+            _say(f"  {text}")
+
+    def done(self, summary: str) -> None:
+        """See `Progress`."""
+        self._eta.ended()
+        _say(summary)
+
+    def close(self) -> None:
+        """See `Progress`."""
+
+
+class LiveProgress:
+    """A live line at the bottom of a terminal; results scroll above it."""
+
+    def __init__(self, console: Console) -> None:
+        self._live = Live(console=console, auto_refresh=False, transient=True)
+        self._live.start()
+        self._eta = Eta()
+        self._head = ""
+        self._stage: str | None = None
+
+    def run(self, index: int, total: int, title: str) -> None:
+        """See `Progress`."""
+        self._head = f"[{index}/{total}] {title}{self._eta.text(total)}"
+        self._stage = None
+        self.stage("")
+
+    def stage(self, text: str) -> None:
+        """See `Progress`. Drawing takes a millisecond, so nothing is drawn twice."""
+        if text == self._stage:
+            return
+        self._stage = text
+        line = Text(self._head, overflow="ellipsis", no_wrap=True)
+        self._live.update(line.append(f"  {text}", style="cyan"), refresh=True)
+
+    def done(self, summary: str) -> None:
+        """See `Progress`."""
+        self._eta.ended()
+        self._live.update("")
+        self._live.console.print(escape(summary), highlight=False, soft_wrap=True)
+        self._live.refresh()
+
+    def close(self) -> None:
+        """See `Progress`."""
+        self._live.stop()
+
+
+def make_progress() -> Progress:
+    """Live on a terminal, plain lines otherwise."""
+    console = Console(stderr=True)
+    return LiveProgress(console) if console.is_terminal else PlainProgress()
+
+
+def format_seconds(seconds: float) -> str:
+    """A duration as people say it: "40 s", "3 min", "2 h 5 min"."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

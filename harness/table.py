@@ -1,0 +1,93 @@
+"""Records as tables for people: one for each experiment."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from harness import rows
+from harness.columns import Column, columns_of, sort_key
+from harness.record import Record
+
+STYLES = {"ok": "green", "unsupported": "yellow"}
+NOTE = (
+    "online: median [min–max] of the samples. bytes: online payload of all roles. offline, "
+    "prepare: measured at full speed; in parentheses what their bytes and hops alone would take "
+    "on the network (computed)."
+)
+
+
+def print_tables(records: Sequence[Record]) -> None:
+    """Print one table for each experiment, and one line for each failure's reason."""
+    for name, group in rows.by_experiment(records).items():
+        print_fitting(list(_layouts(name, group)))
+        for record in group:
+            if record.error:
+                print(f" {record.id} {record.status}: {record.error}")
+        print()
+    if any(record.phases for record in records):
+        print_fitting([Text(NOTE, "dim")])
+
+
+def print_fitting(choices: Sequence[RenderableType]) -> None:
+    """Print the first of `choices` that fits the terminal, else the last at its own width.
+
+    Where standard output is no terminal the first is printed whole, without padding.
+    """
+    console = Console()
+    if not console.is_terminal:
+        _print_plain(choices[0])
+        return
+    widths = [Console(width=1000).measure(choice).maximum for choice in choices]
+    fits = (index for index, width in enumerate(widths) if width <= console.width)
+    index = next(fits, len(choices) - 1)
+    if isinstance(choices[index], Text):
+        console.print(choices[index])
+    else:
+        Console(width=max(widths[index], console.width)).print(choices[index])
+
+
+def _print_plain(what: RenderableType) -> None:
+    console = Console(width=400)
+    with console.capture() as capture:
+        console.print(what)
+    print("\n".join(line.rstrip() for line in capture.get().splitlines()))
+
+
+def _layouts(name: str, records: Sequence[Record]) -> Iterator[RenderableType]:
+    """The table and narrower ones: constants in the title, no dates, no computed times."""
+    records = sorted(records, key=sort_key)
+    columns = columns_of(name, records)
+    yield _table(name, columns, records)
+    constant = [column for column in columns if column.foldable and _is_constant(column, records)]
+    title = ", ".join([name, *(_named(column, records[0]) for column in constant)])
+    columns = [column for column in columns if column not in constant]
+    yield _table(title, columns, records)
+    columns = [column for column in columns if column.head != "date"]
+    yield _table(title, columns, records)
+    yield _table(title, [replace(c, cell=c.short or c.cell) for c in columns], records)
+
+
+def _table(title: str, columns: Sequence[Column], records: Sequence[Record]) -> RenderableType:
+    table = Table(box=None, padding=(0, 1))
+    for column in columns:
+        table.add_column(column.head, justify="right" if column.right else "left", no_wrap=True)
+    for record in records:
+        table.add_row(*(_cell(column, record) for column in columns))
+    return Group(Text(title, "bold"), table)
+
+
+def _cell(column: Column, record: Record) -> Text:
+    style = STYLES.get(record.status, "red") if column.head == "status" else ""
+    return Text(column.cell(record), style)
+
+
+def _is_constant(column: Column, records: Sequence[Record]) -> bool:
+    return len({column.cell(record) for record in records}) == 1
+
+
+def _named(column: Column, record: Record) -> str:
+    value = column.cell(record)
+    return value if column.head in ("system", "model", "network") else f"{column.head} {value}"

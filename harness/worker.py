@@ -1,0 +1,200 @@
+"""One party's process: `python -m harness.worker ROLE HOST PORT`, the secret on standard input.
+
+It connects to the harness, then to its peers, and runs jobs until the harness closes the control
+channel. If the harness dies the process ends at once.
+"""
+
+import gc
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, cast
+
+from harness.control import HARNESS, Control, Notice
+from harness.job import Job, Shaping
+from harness.registry import system_class
+from harness.transport.handshake import connect, connect_all, listen
+from harness.transport.socket_party import SocketParty
+from netem.calibrate import End, initiate, respond
+from netem.gate import judge
+from netem.link import wait_until
+from netem.profile import LinkProfile
+from protocols.arith import ring
+from protocols.counters import Counters
+from protocols.party import PeerGone, PeerTimeout, Phase, Role
+from protocols.system import System
+
+
+class Worker:
+    """A party between jobs: its control channel, its transport, its counters."""
+
+    def __init__(self, role: Role, control: Control, party: SocketParty, counters: Counters) -> None:
+        self._role = role
+        self._control = control
+        self._party = party
+        self._counters = counters
+        self._inbox: SimpleQueue[Notice] = SimpleQueue()
+        self._peaks: dict[str, int] = {}
+        self._shaping = Shaping({}, (), 0)
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def serve(self) -> None:
+        """Do what the harness asks until it says stop."""
+        while (notice := self._inbox.get()).kind != "stop":
+            if notice.kind == "calibrate":
+                self._calibrate([(a, b) for a, b in notice.fields["pairs"]])
+            elif notice.kind == "shape":
+                self._shape(Shaping.from_json(notice.fields))
+            elif notice.kind == "run":
+                self._run(Job.from_json(notice.fields))
+
+    def _listen(self) -> None:
+        try:
+            while True:
+                self._inbox.put(self._control.recv())
+        except (OSError, EOFError):
+            os._exit(0)  # the harness is gone: whatever this process does is for nobody
+
+    def _shape(self, shaping: Shaping) -> None:
+        self._shaping = shaping
+        self._party.shape(shaping.links_from(self._role), set(shaping.phases))
+
+    def _calibrate(self, pairs: list[tuple[Role, Role]]) -> None:
+        """Take part in measuring the link of each pair that this role belongs to."""
+        self._party.start_run()
+        for a, b in pairs:
+            measured: dict[str, Any] = {}
+            with self._phase("calibrate"):
+                if self._role == a:
+                    there, back = self._profile(a, b), self._profile(b, a)
+                    measured = self._measure(b, there, back)
+                if self._role == b:
+                    respond(self._end(a), self._profile(a, b), self._profile(b, a))
+            self._control.send("calibrated", **measured)
+
+    def _measure(self, peer: Role, there: LinkProfile, back: LinkProfile) -> dict[str, Any]:
+        measurement = initiate(self._end(peer), there, back)
+        return {"measured": measurement.to_dict(), "outside": judge(measurement, (there, back))}
+
+    def _profile(self, source: Role, to: Role) -> LinkProfile:
+        return self._shaping.profiles.get(f"{source}>{to}", LinkProfile())
+
+    def _end(self, peer: Role) -> End:
+        return End(partial(self._party.send, peer), partial(self._party.recv, peer))
+
+    def _run(self, job: Job) -> None:
+        self._party.start_run()
+        self._counters.clear()
+        self._peaks.clear()
+        self._control.send("stage", text="building the model")
+        system = system_class(job.system)(self._party, job.workload, job.seed, job.options)
+        with self._phase("prepare"):
+            system.prepare()
+        for _ in range(job.warmup + job.repeat):
+            self._evaluate(system)
+        self._control.send("result", **self._report())
+        del system
+        gc.collect()
+
+    def _evaluate(self, system: System) -> None:
+        with self._phase("offline"):
+            system.offline()
+        with self._phase("input"):
+            system.share_input()
+        gc.collect()
+        gc.disable()  # a collection is no part of a protocol
+        with self._phase("online"):
+            system.online()
+        gc.enable()
+        part = system.output()
+        self._control.send("output", [] if part is None else [part.contiguous()])
+
+    @contextmanager
+    def _phase(self, name: Phase) -> Iterator[None]:
+        """All parties enter a phase at the same instant."""
+        _reset_peak()
+        self._control.send("ready", phase=name)
+        go = self._inbox.get()
+        if go.kind != "go":
+            raise RuntimeError(f"expected a go, got {go.kind}")
+        wait_until(go.fields["start_ns"])
+        with self._party.phase(name):
+            yield
+        self._peaks[name] = max(self._peaks.get(name, 0), _peak_rss_bytes())
+
+    def _report(self) -> dict[str, Any]:
+        phases: dict[str, list[dict[str, Any]]] = {}
+        for counts in self._counters.phases:
+            sent = {to: vars_of(traffic) for to, traffic in counts.sent.items()}
+            phases.setdefault(counts.phase, []).append(
+                {
+                    "end_ns": counts.end_ns,
+                    "cpu_ns": counts.cpu_ns,
+                    "depth": counts.depth,
+                    "sent": sent,
+                }
+            )
+        return {"phases": phases, "peak_rss_bytes": self._peaks}
+
+
+def vars_of(traffic: Any) -> dict[str, int]:
+    """The counts of one ordered pair as JSON."""
+    return {
+        "messages": traffic.messages,
+        "payload_bytes": traffic.payload_bytes,
+        "wire_bytes": traffic.wire_bytes,
+    }
+
+
+def _reset_peak() -> None:
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return  # the peak then covers the process's life so far
+
+
+def _peak_rss_bytes() -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def _start(role: Role, host: str, port: int, secret: bytes) -> tuple[Control, Worker]:
+    control = Control(connect(host, port, secret, role, HARNESS))
+    listener = listen()
+    control.send("hello", port=listener.getsockname()[1])
+    peers = control.recv().fields
+    counters = Counters()
+    addresses = {cast(Role, name): (h, p) for name, (h, p) in peers["addresses"].items()}
+    sockets = connect_all(role, listener, addresses, secret, timeout_s=peers["timeout_s"])
+    listener.close()
+    ring.use_threads(peers["threads"])
+    party = SocketParty(role, sockets, peers["timeout_s"], [counters])
+    control.send("connected")
+    return control, Worker(role, control, party, counters)
+
+
+def main() -> int:
+    """Run one party; every failure becomes a notice to the harness and lines on stderr."""
+    role, host, port = cast(Role, sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    secret = bytes.fromhex(sys.stdin.readline().strip())
+    control, worker = _start(role, host, port, secret)
+    try:
+        worker.serve()
+    except Exception as error:
+        traceback.print_exc()
+        kind = {PeerGone: "gone", PeerTimeout: "timeout"}.get(type(error), "failed")
+        control.send("error", reason=kind, text=f"{type(error).__name__}: {error}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

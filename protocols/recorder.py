@@ -1,0 +1,118 @@
+"""Follows one party through its phases: hop depth, and the events its listeners hear of."""
+
+import time
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from protocols.events import Event, EventKind, Listener, Stamp
+from protocols.party import Phase, Role
+
+Clocks = tuple[int, int]  # CLOCK_MONOTONIC and processor time, in ns
+
+
+class _Call(NamedTuple):
+    """A transport call, or the end of a phase, as noted when it was over."""
+
+    kind: EventKind
+    phase: Phase
+    begin: Clocks
+    end: Clocks
+    depth: int
+    peer: Role | None = None
+    message_id: int = -1
+    sizes: tuple[int, int] = (0, 0)
+    idle_cpu_ns: int = 0
+
+
+class Recorder:
+    """Keeps `depth` and notes the calls of one phase after the other.
+
+    Between a message and the next nothing is done but the note: events are made of the notes, and
+    listeners called, before the party waits for a message and at the end of the phase.
+    """
+
+    def __init__(self, listeners: Iterable[Listener], cpu_clock: Callable[[], int]) -> None:
+        self.depth = 0
+        self._listeners = tuple(listeners)
+        self._cpu_clock = cpu_clock
+        self._notes: list[_Call] = []
+        self._begin: Clocks = (0, 0)
+        self._mark: Clocks = (0, 0)  # until where events were made
+        self._mark_depth = 0
+        self._idle_cpu_ns = 0  # of waits and listeners in this phase
+
+    def clocks(self) -> Clocks:
+        """CLOCK_MONOTONIC and processor time now."""
+        return time.monotonic_ns(), self._cpu_clock()
+
+    def begin_phase(self, name: Phase) -> None:
+        """A phase begins, with depth 0."""
+        self.depth = self._mark_depth = 0
+        self._tell(Event("phase_begin", name, time.monotonic_ns(), 0))
+        self._idle_cpu_ns = 0
+        self._begin = self._mark = self.clocks()
+
+    def end_phase(self, name: Phase) -> None:
+        """The phase ends."""
+        end = self.clocks()
+        self._notes.append(_Call("phase_end", name, end, end, self.depth))
+
+    def sent(self, begin: Clocks, to: Role, stamp: Stamp, sizes: tuple[int, int]) -> None:
+        """A `send` that began at `begin` is over. sizes: payload and wire bytes."""
+        end = self.clocks()
+        phase, _, depth, message_id = stamp
+        self._notes.append(_Call("send", phase, begin, end, depth, to, message_id, sizes))
+
+    def received(
+        self, begin: Clocks, source: Role, stamp: Stamp, sizes: tuple[int, int], idle_cpu_ns: int
+    ) -> None:
+        """A `recv` that began at `begin` is over: the depth may grow.
+
+        idle_cpu_ns: processor time since `begin` that belongs to waiting or to listeners.
+        """
+        end = self.clocks()
+        phase, _, depth, message_id = stamp
+        self.depth = depth = max(self.depth, depth + 1)
+        note = _Call("recv", phase, begin, end, depth, source, message_id, sizes, idle_cpu_ns)
+        self._notes.append(note)
+
+    def hand_on(self) -> int:
+        """Tell the listeners everything noted; return the processor time in ns it took."""
+        begin_ns = self._cpu_clock()
+        notes, self._notes = self._notes, []
+        for note in notes:
+            self._tell(self._compute(note))
+            self._tell(self._phase_end(note) if note.kind == "phase_end" else _message(note))
+            self._mark, self._mark_depth = note.end, note.depth
+            self._idle_cpu_ns += note.idle_cpu_ns
+        return self._cpu_clock() - begin_ns
+
+    def _compute(self, note: _Call) -> Event:
+        begin_ns, begin_cpu_ns = self._mark
+        wall, cpu = note.begin[0] - begin_ns, note.begin[1] - begin_cpu_ns
+        depth = self._mark_depth
+        return Event("compute", note.phase, begin_ns, depth, wall_ns=wall, cpu_ns=cpu)
+
+    def _phase_end(self, note: _Call) -> Event:
+        wall = note.end[0] - self._begin[0]
+        cpu = note.end[1] - self._begin[1] - self._idle_cpu_ns
+        return Event("phase_end", note.phase, note.end[0], note.depth, wall_ns=wall, cpu_ns=cpu)
+
+    def _tell(self, event: Event) -> None:
+        for listener in self._listeners:
+            listener(event)
+
+
+def _message(note: _Call) -> Event:
+    wall, cpu = note.end[0] - note.begin[0], note.end[1] - note.begin[1] - note.idle_cpu_ns
+    return Event(
+        note.kind,
+        note.phase,
+        note.begin[0],
+        note.depth,
+        note.peer,
+        note.message_id,
+        *note.sizes,
+        wall_ns=wall,
+        cpu_ns=cpu,
+    )

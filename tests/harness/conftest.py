@@ -1,0 +1,62 @@
+"""Plausible records without running anything."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from harness.config.compose import compose_run
+from harness.config.identity import config_hash, resolved
+from harness.record import (
+    Correctness,
+    NetworkRecord,
+    PhaseRecord,
+    Record,
+    RolePhase,
+    Sent,
+    Status,
+)
+
+MakeRecord = Callable[..., Record]
+
+
+def build_record(
+    overrides: Sequence[str] = (),
+    *,
+    status: Status = "ok",
+    wall_ns: Sequence[int] = (30_000_000, 31_000_000, 35_000_000),
+    payload: int = 400_000,
+    hops: int = 4,
+) -> Record:
+    """The record that a run of `overrides` might leave; each of P0 and P1 sends half the payload."""
+    config = compose_run(overrides)
+    measured = status in ("ok", "incorrect")
+    profile = {f"{a}>{b}": vars(p) for (a, b), p in config.network.profiles(("P0", "P1")).items()}
+    return Record(
+        id=config_hash(config),
+        config=resolved(config),
+        status=status,
+        error=None if measured else "P1: killed by signal 9",
+        network=NetworkRecord(config.network.name, profile, within_tolerance=True),
+        phases=build_phases(list(wall_ns), payload, hops) if measured else {},
+        steps=[],
+        correctness=Correctness("relative rms", 2e-4, 2e-3, status == "ok") if measured else None,
+        environment={"date": "2025-01-02T03:04:05+00:00", "git": {"commit": None, "dirty": None}},
+    )
+
+
+def build_phases(wall_ns: list[int], payload: int, hops: int) -> dict[str, PhaseRecord]:
+    """prepare, offline and online, with P0 and P1 talking to each other."""
+    sent = Sent(messages=hops // 2, payload_bytes=payload // 2, wire_bytes=payload // 2 + 100)
+    roles = {
+        role: RolePhase([n // 3 for n in wall_ns], 300_000_000, {peer: sent})
+        for role, peer in (("P0", "P1"), ("P1", "P0"))
+    }
+    full_speed = PhaseRecord([12_000_000], [], 2, roles, computed_ns=45_000_000)
+    online = PhaseRecord(wall_ns, [50_000_000], hops, roles)
+    return {"prepare": full_speed, "offline": full_speed, "online": online}
+
+
+@pytest.fixture
+def make_record() -> Any:
+    return build_record

@@ -1,0 +1,153 @@
+"""Real party processes: what they compute, what they cost, and how they end when one is lost."""
+
+import os
+import signal
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import psutil
+import pytest
+
+from harness.config.compose import compose_run
+from harness.config.schema import RunConfig
+from harness.crew import Crew, PartyFailure
+from harness.job import Job
+from harness.record import Record
+from harness.session import RunInterrupted, Session
+from protocols.party import Role
+from protocols.permllm.bfv import MAX_IDS
+from protocols.permllm.system import PermLLM
+from protocols.workload import Nonlinear
+
+pytestmark = pytest.mark.slow
+
+QUICK = ["repeat=2", "warmup=1", "calibration.strict=false"]
+LAYER = ["experiment=layer", "model=gpt2", "experiment.q_len=1", "experiment.kv_len=16", *QUICK]
+
+
+class Stages:
+    """A progress display that calls back at the n-th stage of a name."""
+
+    def __init__(self, name: str = "", nth: int = 1, then: Callable[[], None] = lambda: None) -> None:
+        self._name, self._left, self._then = name, nth, then
+
+    def run(self, index: int, total: int, title: str) -> None: ...
+
+    def stage(self, text: str) -> None:
+        if self._name and text.startswith(self._name):
+            self._left -= 1
+            if self._left == 0:
+                self._then()
+
+    def done(self, summary: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@pytest.fixture
+def session() -> Iterator[Session]:
+    with Session() as session:
+        yield session
+    assert not psutil.Process().children(recursive=True)
+
+
+def config(*overrides: str) -> RunConfig:
+    return compose_run([*overrides])
+
+
+def counts(record: Record) -> dict[str, object]:
+    return {
+        name: (phase.hops, {role: r.sent for role, r in phase.roles.items()})
+        for name, phase in record.phases.items()
+    }
+
+
+def test_one_seed_gives_one_answer_one_cost_and_one_set_of_processes(session: Session) -> None:
+    """Also: the real transport costs what the closed form says, and the WAN's floor is paid."""
+    layer = config(*LAYER, "network=permllm-wan")
+    first = session.run(layer, Stages())
+    pids = session.pids()
+    argmax = session.run(config("experiment=argmax", "experiment.n=5000", *QUICK), Stages())
+    again = session.run(layer, Stages())
+    assert (first.status, argmax.status, again.status) == ("ok", "ok", "ok")
+    assert session.pids() == pids
+    assert counts(first) == counts(again)
+    assert first.correctness == again.correctness
+    declared = PermLLM.cost(layer.workload(), {})
+    for name, phase in first.phases.items():
+        sent = {(a, b): s.payload_bytes for a, r in phase.roles.items() for b, s in r.sent.items()}
+        assert (phase.hops, sent) == (declared[name].hops, declared[name].payload_bytes)  # type: ignore[index]
+    assert statistics.median(first.phases["online"].wall_ns) >= 12 * 5e6
+    assert first.network.measured["P0-P1"]["rtt_s"] >= 0.010
+
+
+@pytest.mark.parametrize(
+    ("role", "stage", "nth"),
+    [
+        ("P0", "prepare", 1),
+        ("P2", "warm-up", 1),
+        ("P1", "warm-up", 2),
+        ("P0", "measuring", 3),
+        ("P1", "measuring", 3),
+        ("P2", "measuring", 3),
+    ],
+    ids=["P0-prepare", "P2-offline", "P1-input", "P0-online", "P1-online", "P2-online"],
+)
+def test_a_killed_party_ends_the_run(
+    session: Session, role: Role, stage: str, nth: int
+) -> None:
+    """Within 5 s, as a failed record that names the dead party and not those that missed it."""
+    killed: list[float] = []
+
+    def kill() -> None:
+        time.sleep(0.01)  # into the phase that is about to start
+        os.kill(session.pids()[role], signal.SIGKILL)
+        killed.append(time.monotonic())
+
+    then = threading.Thread(target=kill)
+    record = session.run(config(*LAYER), Stages(stage, nth, then.start))
+    assert time.monotonic() - killed[0] < 5
+    assert record.status == "failed"
+    assert record.error == f"{role} was killed by SIGKILL"
+
+
+def test_a_silent_party_is_a_timeout(session: Session) -> None:
+    """A stopped process neither answers nor closes its sockets."""
+
+    def stop() -> None:
+        os.kill(session.pids()["P1"], signal.SIGSTOP)
+
+    record = session.run(config(*LAYER, "timeout_s=3"), Stages("measuring", 3, stop))
+    assert record.status == "timeout"
+    assert "P1" in str(record.error) or "no party" in str(record.error)
+
+
+def test_a_party_that_raises_is_named_with_its_error_and_log() -> None:
+    """One that raises while the others only miss it; its traceback is in its log."""
+    crew = Crew(threads=1, timeout_s=20)
+    try:
+        crew.start()
+        job = Job("permllm", {}, Nonlinear("gelu", (0,)), seed=1, repeat=1, warmup=0).to_json()
+        crew.tell("run", **(job | {"system": "no-such-system"}))
+        with pytest.raises(PartyFailure, match=r"P\d: KeyError: 'no-such-system'"):
+            crew.gather("result")
+    finally:
+        crew.close()
+    assert any("Traceback" in line for log in crew.logs.values() for line in log)
+
+
+def test_what_a_system_cannot_do_is_an_answer(session: Session) -> None:
+    record = session.run(config("experiment=argmax", f"experiment.n={MAX_IDS + 1}"), Stages())
+    assert (record.status, record.phases) == ("unsupported", {})
+    assert str(MAX_IDS) in str(record.error)
+
+
+def test_ctrl_c_is_a_failed_record(session: Session) -> None:
+    def interrupt() -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(RunInterrupted) as caught:
+        session.run(config(*LAYER), Stages("measuring", 2, interrupt))
+    assert (caught.value.record.status, caught.value.record.error) == ("failed", "interrupted")
