@@ -89,7 +89,9 @@ class Session:
         return self._crew
 
     def _logs(self) -> dict[str, list[str]]:
-        return {} if self._crew is None else {r: list(lines) for r, lines in self._crew.logs.items()}
+        return (
+            {} if self._crew is None else {r: list(lines) for r, lines in self._crew.logs.items()}
+        )
 
     def _dismiss(self) -> None:
         if self._crew is not None:
@@ -133,9 +135,7 @@ class _Run:
             self.end("failed", f"link outside tolerance: {'; '.join(outside)}")
             return
         cfg = self.config
-        job = Job(
-            cfg.system.name, self.options, self.workload, cfg.seed, cfg.repeat, cfg.warmup
-        )
+        job = Job(cfg.system.name, self.options, self.workload, cfg.seed, cfg.repeat, cfg.warmup)
         evaluation = evaluate(crew, job, self.progress)
         unshaped = [p for p in PHASES if p not in self._shaped_phases()]
         self._phases = phase_records(evaluation, job, self._profiles, unshaped)
@@ -157,7 +157,9 @@ class _Run:
         pairs = list(combinations(self.system.online_roles, 2))
         reasons: list[str] = []
         for attempt in range(CALIBRATIONS):
-            self.progress.stage("calibrating the link" + (f", attempt {attempt + 1}" * (attempt > 0)))
+            self.progress.stage(
+                "calibrating the link" + (f", attempt {attempt + 1}" * (attempt > 0))
+            )
             measured = crew.calibrate(pairs)
             reasons = [
                 f"{a}-{b}: {reason}" for (a, b), m in measured.items() for reason in m["outside"]

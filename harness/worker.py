@@ -34,7 +34,9 @@ from protocols.system import System
 class Worker:
     """A party between jobs: its control channel, its transport, its counters."""
 
-    def __init__(self, role: Role, control: Control, party: SocketParty, counters: Counters) -> None:
+    def __init__(
+        self, role: Role, control: Control, party: SocketParty, counters: Counters
+    ) -> None:
         self._role = role
         self._control = control
         self._party = party
@@ -152,6 +154,13 @@ def vars_of(traffic: Any) -> dict[str, int]:
     }
 
 
+def _reason(error: Exception) -> str:
+    """A lost or silent peer is a consequence; what else a party raises is a cause."""
+    if isinstance(error, PeerGone):
+        return "gone"
+    return "timeout" if isinstance(error, PeerTimeout) else "failed"
+
+
 def _reset_peak() -> None:
     try:
         Path("/proc/self/clear_refs").write_text("5")
@@ -190,8 +199,7 @@ def main() -> int:
         worker.serve()
     except Exception as error:
         traceback.print_exc()
-        kind = {PeerGone: "gone", PeerTimeout: "timeout"}.get(type(error), "failed")
-        control.send("error", reason=kind, text=f"{type(error).__name__}: {error}")
+        control.send("error", reason=_reason(error), text=f"{type(error).__name__}: {error}")
         return 1
     return 0
 

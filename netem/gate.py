@@ -21,7 +21,7 @@ class Tolerance:
     ladder: float = 0.05
     ladder_s: float = 0.5e-3
     floor_bit_s: float = 0.5e9
-    unshaped_rtt_s: float = 20e-3
+    unshaped_rtt_s: float = 5e-3
 
 
 def judge(

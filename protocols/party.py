@@ -19,11 +19,11 @@ class PeerError(RuntimeError):
     """A peer is gone, stayed silent too long, or sent what the protocol does not allow."""
 
 
-class PeerGone(PeerError):  # noqa: N818 - says what happened
+class PeerGone(PeerError):
     """A peer has closed its connection, or died."""
 
 
-class PeerTimeout(PeerError):  # noqa: N818 - says what happened
+class PeerTimeout(PeerError):
     """A peer has stayed silent too long."""
 
 

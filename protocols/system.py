@@ -13,7 +13,7 @@ from protocols.workload import Workload
 Pair = tuple[Role, Role]
 
 
-class Unsupported(ValueError):  # noqa: N818 - an answer, not an error
+class Unsupported(ValueError):
     """The system cannot compute this workload; the message says why."""
 
 

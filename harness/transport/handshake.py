@@ -107,8 +107,9 @@ def connect_all(
     earlier = {peer for peer in ROLES if peer in addresses and peer < role}
     try:
         for peer in later:
+            host, port = addresses[peer]
             left = max(0.01, deadline - time.monotonic())
-            sockets[peer] = connect(*addresses[peer], secret, role, peer, timeout_s=left)
+            sockets[peer] = connect(host, port, secret, role, peer, timeout_s=left)
         while earlier:
             left = deadline - time.monotonic()
             peer, sock = accept(listener, secret, role, earlier, timeout_s=left)

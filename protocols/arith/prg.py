@@ -24,7 +24,7 @@ class Stream:
     def _fill(self, out: Tensor) -> Tensor:
         if out.numel() == 0:
             return out
-        view = memoryview(out.view(-1).numpy()).cast("B")
+        view = out.view(-1).numpy().data.cast("B")
         for start in range(0, len(view), len(_ZEROS)):
             piece = view[start : start + len(_ZEROS)]
             self._encryptor.update_into(_ZEROS[: len(piece)], piece)

@@ -14,7 +14,7 @@ _ROWS = 4  # weight rows a block
 _CHUNK = 64  # weight rows a parallel task, a multiple of _ROWS
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _block(w: NDArray[np.int64], x: NDArray[np.int64], y: NDArray[np.int64], i: int) -> None:
     w0, w1, w2, w3 = w[i], w[i + 1], w[i + 2], w[i + 3]
     for c in range(x.shape[0]):
@@ -35,7 +35,7 @@ def _block(w: NDArray[np.int64], x: NDArray[np.int64], y: NDArray[np.int64], i: 
         y[c, i + 3] = a3
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _row(w: NDArray[np.int64], x: NDArray[np.int64], y: NDArray[np.int64], i: int) -> None:
     for c in range(x.shape[0]):
         a = np.int64(0)
@@ -44,7 +44,7 @@ def _row(w: NDArray[np.int64], x: NDArray[np.int64], y: NDArray[np.int64], i: in
         y[c, i] = a
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _rows(
     w: NDArray[np.int64], x: NDArray[np.int64], y: NDArray[np.int64], lo: int, hi: int
 ) -> None:
@@ -57,12 +57,12 @@ def _rows(
         i += 1
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _serial(w: NDArray[np.int64], x: NDArray[np.int64], y: NDArray[np.int64]) -> None:
     _rows(w, x, y, 0, w.shape[0])
 
 
-@njit(cache=True, nogil=True, parallel=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True, parallel=True)
 def _parallel(w: NDArray[np.int64], x: NDArray[np.int64], y: NDArray[np.int64]) -> None:
     for t in prange((w.shape[0] + _CHUNK - 1) // _CHUNK):
         _rows(w, x, y, t * _CHUNK, min(w.shape[0], (t + 1) * _CHUNK))
@@ -82,7 +82,7 @@ def linear(weight: Tensor, x: Tensor) -> Tensor:
     return y
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _batched(w: NDArray[np.int64], x: NDArray[np.int64], y: NDArray[np.int64]) -> None:
     for b in range(w.shape[0]):
         _rows(w[b], x[b], y[b], 0, w.shape[1])

@@ -21,7 +21,7 @@ Shapes: q, k, v (h, n, w) for h heads, n new tokens, width w; L keys in all. Sou
 section 3 (multiplication of two shared tensors), with the opened rows kept for reuse.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor

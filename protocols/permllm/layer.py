@@ -208,4 +208,3 @@ def _quantized(
         "down": weights.down,
     }
     return {key: quantize(lin.weight, lin.bias, bits) for key, lin in plain.items()}
-

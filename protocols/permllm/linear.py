@@ -53,7 +53,7 @@ def quantize(weight: Tensor, bias: Tensor | None, bits: int = 16) -> FixedWeight
         raise ValueError(f"a weight of magnitude {largest:g} does not fit {bits} bits")
     dtype = torch.int16 if bits == 16 else torch.int32
     values = torch.empty(weight.shape, dtype=dtype)
-    for row, out in zip(weight.split(1024), values.split(1024), strict=True):
+    for row, out in zip(torch.split(weight, 1024), torch.split(values, 1024), strict=True):
         out.copy_((row * 2.0**frac).round_())
     zeros = torch.zeros(weight.shape[0], dtype=torch.int64)
     return FixedWeight(values, frac, zeros if bias is None else encode(bias, LINEAR_FRAC))

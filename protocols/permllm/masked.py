@@ -8,8 +8,8 @@ Scales: x is fixed point with `frac` fractional bits in Z_2^64.
 Exact local truncation by s bits: if λ, read as an unsigned number, lies in [2^k, 2^64 − 2^k) and
 |x| < 2^k, then Δ + λ = x + 2^64 over the integers, so
     x / 2^s = (Δ >> s) + (λ >> s) − 2^(64−s)        (logical shifts, each half rounds down)
-and adding 1 centres the error within ±1 ulp. No probability of failure. Δ is within statistical
-distance 2^(k+1−64) of uniform.
+and adding 1 centres the error within ±1 ulp. No probability of failure. The price: Δ of two secrets
+x, x' differ in distribution by at most 2·|x − x'|·2^-64 (each edge of the mask's density counts once).
 """
 
 from dataclasses import dataclass, replace

@@ -53,8 +53,10 @@ class Selection(Step):
             self._server = Server(key)
 
     def offline(self, logits: Masked) -> None:
-        """Deal the permutation; P0 encodes its table."""
+        """Deal the permutation; P0 encodes its table, P1 the encryptions of its next one-hot."""
         self._revealed.offline([logits])
+        if self._selector is not None:
+            self._selector.prepare(logits.numel)
         if self._server is not None:
             self._table = self._server.load_table(self._revealed.index)
 
@@ -71,5 +73,3 @@ class Selection(Step):
         self.party.send(P0, self._selector.query(position, logits.numel))
         (reply,) = self.party.recv(P0)
         return self._selector.open(reply)
-
-

@@ -36,7 +36,9 @@ class PermLLM(System):
     def check(cls, workload: Workload, options: Mapping[str, Any]) -> None:
         """Token selection is limited by the plaintext modulus."""
         if isinstance(workload, Argmax) and workload.n > MAX_IDS:
-            raise Unsupported(f"argmax over {workload.n} values: at most {MAX_IDS} fit the plaintext")
+            raise Unsupported(
+                f"argmax over {workload.n} values: at most {MAX_IDS} fit the plaintext"
+            )
 
     def prepare(self) -> None:
         """Keys, then what the model needs."""

@@ -30,7 +30,9 @@ LAYER = ["experiment=layer", "model=gpt2", "experiment.q_len=1", "experiment.kv_
 class Stages:
     """A progress display that calls back at the n-th stage of a name."""
 
-    def __init__(self, name: str = "", nth: int = 1, then: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, name: str = "", nth: int = 1, then: Callable[[], None] = lambda: None
+    ) -> None:
         self._name, self._left, self._then = name, nth, then
 
     def run(self, index: int, total: int, title: str) -> None: ...
@@ -95,9 +97,7 @@ def test_one_seed_gives_one_answer_one_cost_and_one_set_of_processes(session: Se
     ],
     ids=["P0-prepare", "P2-offline", "P1-input", "P0-online", "P1-online", "P2-online"],
 )
-def test_a_killed_party_ends_the_run(
-    session: Session, role: Role, stage: str, nth: int
-) -> None:
+def test_a_killed_party_ends_the_run(session: Session, role: Role, stage: str, nth: int) -> None:
     """Within 5 s, as a failed record that names the dead party and not those that missed it."""
     killed: list[float] = []
 

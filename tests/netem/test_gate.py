@@ -52,8 +52,6 @@ def test_each_way_to_be_wrong_is_named() -> None:
 
 
 def test_an_unshaped_link_must_not_be_slowed_by_something_else() -> None:
-    reasons = judge(perfect(WAN), (LinkProfile(), LinkProfile()))
-    assert not [reason for reason in reasons if reason.startswith("rtt")]
     slow = LinkProfile.rtt(60e-3, 1e8)
     reasons = judge(perfect(slow), (LinkProfile(), LinkProfile()))
     assert any("on a link without delay" in reason for reason in reasons)

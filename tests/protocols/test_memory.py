@@ -1,4 +1,6 @@
+import threading
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 import torch
@@ -89,13 +91,12 @@ def test_two_that_wait_for_each_other_time_out() -> None:
 
 
 def test_a_message_nobody_receives_is_an_error() -> None:
+    def twice(party: MemoryParty) -> None:
+        party.send("P1", X)
+        party.send("P1", X)
+
     with pytest.raises(PeerError, match="P1 left 2 messages of P0 unread"):
-        run_parties(
-            {
-                "P0": in_phase(lambda p: (p.send("P1", X), p.send("P1", X))),
-                "P1": in_phase(lambda p: None),
-            }
-        )
+        run_parties({"P0": in_phase(twice), "P1": in_phase(lambda p: None)})
 
 
 def test_phases_are_compared_by_name_and_occurrence() -> None:
@@ -159,19 +160,23 @@ def test_listeners_hear_every_event_and_times_add_up() -> None:
     parts = [event for event in events if event.kind in ("compute", "send", "recv")]
     assert sum(event.wall_ns for event in parts) == events[-1].wall_ns
     assert sum(event.cpu_ns for event in parts) == events[-1].cpu_ns
-    assert all(a.t_ns + a.wall_ns == b.t_ns for a, b in zip(parts, parts[1:], strict=False))
+    assert all(a.t_ns + a.wall_ns == b.t_ns for a, b in pairwise(parts))
 
 
 def test_start_run_begins_phases_anew() -> None:
+    barrier = threading.Barrier(2)
+
     def p0(party: MemoryParty) -> None:
         with party.phase("offline"):
             pass
         party.start_run()
+        barrier.wait()
         with party.phase("offline"):
             party.send("P1", X)
 
     def p1(party: MemoryParty) -> None:
         party.start_run()
+        barrier.wait()
         with party.phase("offline"):
             party.recv("P0")
 

@@ -1,0 +1,128 @@
+"""What `show` prints, in its three formats."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import MakeRecord
+
+from harness import rows, stats, store
+from harness.cli import main
+from harness.record import Record
+
+Show = Callable[..., str]
+
+
+@pytest.fixture
+def records(tmp_path: Path, make_record: MakeRecord) -> list[Record]:
+    made = [
+        make_record(["experiment.n=5"], wall_ns=[20_000_000, 21_000_000, 30_000_000]),
+        make_record(["experiment.n=5", "network=puma"], payload=2_500_000),
+        make_record(["experiment.n=5", "network.rtt_ms=3"]),
+        make_record(["experiment=layer", "model=gpt2"], hops=12, status="incorrect"),
+        make_record(["experiment=layer", "model=gpt2", "seed=2"], status="failed"),
+    ]
+    for record in made:
+        store.save(tmp_path, record)
+    return made
+
+
+@pytest.fixture
+def show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Show:
+    def run(*words: str) -> str:
+        assert main(["show", f"results_dir={tmp_path}", *words]) == 0
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_table(records: list[Record], show: Show) -> None:
+    lines = show().splitlines()
+    first = next(line for line in lines if "permllm-wan (10 ms" in line)
+    assert (
+        first.split()
+        == (
+            "5 permllm permllm-wan (10 ms, 1 Gbit/s) emulated ok 21.0 ms [20.0–30.0] 4 400 kB "
+            "12.0 ms (45.0 ms) 12.0 ms (45.0 ms) 2.0e-04 2025-01-02 03:04"
+        ).split()
+    )
+    assert [line for line in lines if line in ("argmax", "layer")] == ["argmax", "layer"]
+    assert any("puma (1 ms, 5 Gbit/s)" in line and "2.50 MB" in line for line in lines)
+    failed = [line for line in lines if "failed" in line]
+    assert len(failed) == 2
+    assert f"{records[4].id} failed: P1: killed by signal 9" in failed[1]
+
+
+def test_a_key_that_varies_beyond_the_names_gets_a_column(
+    records: list[Record], show: Show
+) -> None:
+    layers = show("experiment=layer").splitlines()[1].split()
+    assert "seed" in layers
+    assert "model" in layers
+    argmax = show("experiment=argmax").splitlines()[1].split()
+    assert "seed" not in argmax
+    assert rows.varying_keys(records[:3]) == ["network.rtt_ms"]
+    assert rows.varying_keys(records[:2]) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "indices"),
+    [
+        ([], [0, 1, 2, 3, 4]),
+        (["experiment=argmax"], [0, 1, 2]),
+        (["network=puma"], [1]),
+        (["network=puma,permllm-wan", "n=5"], [0, 1, 2]),
+        (["network.rtt_ms=10", "experiment.n=5.0"], [0]),
+        (["status=ok,failed"], [0, 1, 2, 4]),
+        (["seed=2"], [4]),
+        (["system=puma"], []),
+        (["kv_len=128"], [3, 4]),
+        (["network.rate_mbit=null"], []),
+    ],
+)
+def test_filters(words: list[str], indices: list[int], records: list[Record], show: Show) -> None:
+    shown = {record["id"] for record in json.loads(show("--format", "json", *words))}
+    assert shown == {records[index].id for index in indices}
+
+
+def test_json_is_whole_records(records: list[Record], show: Show) -> None:
+    shown = [Record.from_dict(data) for data in json.loads(show("--format", "json"))]
+    assert sorted(shown, key=lambda r: r.id) == sorted(records, key=lambda r: r.id)
+
+
+def test_csv_is_flat(records: list[Record], show: Show) -> None:
+    table = list(csv.DictReader(io.StringIO(show("--format", "csv", "network.rtt_ms=10"))))
+    row = next(row for row in table if row["id"] == records[0].id)
+    assert row["network.name"] == "permllm-wan"
+    assert row["online.median_ns"] == "21000000"
+    assert row["online.payload_bytes"] == "400000"
+    assert (row["correctness.value"], row["error"]) == ("0.0002", "")
+
+
+def test_nothing_to_show_says_how_to_make_it(show: Show) -> None:
+    assert "make one with: permbench run" in show()
+    assert json.loads(show("--format", "json")) == []
+
+
+@pytest.mark.parametrize("word", ["netwrk=puma", "puma", "=3"])
+def test_bad_filters(word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", f"results_dir={tmp_path}", word]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_numbers() -> None:
+    assert [stats.format_ns(n) for n in (0, 850, 12_345, 9_996e5, 1_234_567_890)] == [
+        "0 ns", "850 ns", "12.3 µs", "1.00 s", "1.23 s",
+    ]  # fmt: skip
+    assert [stats.format_bytes(n) for n in (0, 999, 1000, 999_950, 2_500_000)] == [
+        "0 B", "999 B", "1.00 kB", "1.00 MB", "2.50 MB",
+    ]  # fmt: skip
+    assert [stats.format_rate(r) for r in (None, 1e9, 305e6, 9.4e9)] == [
+        "unlimited", "1 Gbit/s", "305 Mbit/s", "9.4 Gbit/s",
+    ]  # fmt: skip
+    assert stats.spread([4, 1, 2, 3]) == stats.Spread(2.5, 1, 4, 1.75, 3.25, 4)
+    assert stats.spread([7]) == stats.Spread(7, 7, 7, 7, 7, 1)
+    assert stats.spread([]) is None
