@@ -18,7 +18,7 @@ from typing import Any
 from harness.control import HARNESS, Control, Notice
 from harness.transport.frame import FrameError
 from harness.transport.handshake import SECRET_BYTES, HandshakeError, accept, listen
-from protocols.party import ROLES, Role
+from protocols.party import ROLES, Phase, Role
 
 LOG_LINES = 40
 START_TIMEOUT_S = 60.0
@@ -66,10 +66,10 @@ class Crew:
         self.tell("peers", addresses=addresses, threads=self.threads, timeout_s=self.timeout_s)
         self.gather("connected")
 
-    def go(self) -> int:
-        """Let all parties, which are ready, begin at one instant; returns it (CLOCK_MONOTONIC)."""
+    def go(self, phase: Phase, step: int = 0) -> int:
+        """Let all parties, which are ready, begin a phase at one instant (CLOCK_MONOTONIC)."""
         start_ns = time.monotonic_ns() + LEAD_NS
-        self.tell("go", start_ns=start_ns)
+        self.tell("go", phase=phase, step=step, start_ns=start_ns)
         return start_ns
 
     def calibrate(
@@ -83,16 +83,25 @@ class Crew:
         measured = {}
         for pair in pairs:
             self.gather("ready")
-            self.go()
+            self.go("calibrate")
             notices = self.gather("calibrated")
             measured[pair] = notices[pair[0]].fields
         return measured
 
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """The roles that take part."""
+        return tuple(self._controls)
+
+    def tell_one(self, role: Role, kind: str, **fields: Any) -> None:
+        """Send one notice to one party."""
+        with suppress(OSError):  # a dead party is reported by what it last said
+            self._controls[role].send(kind, **fields)
+
     def tell(self, kind: str, **fields: Any) -> None:
         """Send one notice to every party."""
-        for control in self._controls.values():
-            with suppress(OSError):  # a dead party is reported by what it last said
-                control.send(kind, **fields)
+        for role in self._controls:
+            self.tell_one(role, kind, **fields)
 
     def gather(
         self, kind: str, on_stage: Callable[[str], None] = lambda _: None

@@ -1,7 +1,7 @@
-"""Drive the parties through one job, and make records of what they report."""
+"""Drive the parties through evaluations, and make records of what they report."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from torch import Tensor
@@ -9,105 +9,209 @@ from torch import Tensor
 from harness.crew import Crew, PartyFailure
 from harness.job import Job
 from harness.progress import Progress
-from harness.record import PhaseRecord, RolePhase, Sent
+from harness.record import PhaseRecord, RolePhase, Sent, StepRecord
 from netem.profile import LinkProfile
-from protocols.party import Phase, Role
+from protocols.party import P1, Phase, Role
+from protocols.workload import StepPlan, steps
+
+STEP_PHASES: tuple[Phase, ...] = ("offline", "input", "online")
+Parts = dict[Role, tuple[Tensor, ...]]
+Stop = Callable[[Parts], bool]  # whether the evaluation ends after the step with this answer
+
+
+@dataclass(frozen=True)
+class Round:
+    """One evaluation: the common start (CLOCK_MONOTONIC) of each phase of each step, and each
+    step's answer in parts."""
+
+    starts_ns: list[dict[Phase, int]]
+    parts: list[Parts]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What the parties reported.
+    """What the parties reported of all evaluations, warm-ups first. reports: each role's counts."""
 
-    starts_ns: common starts of each occurrence of a phase (CLOCK_MONOTONIC). reports: each role's
-    counts. outputs: of every measured or warm-up evaluation, each role's part of the answer.
-    """
-
-    starts_ns: dict[Phase, list[int]]
+    plan: tuple[StepPlan, ...]
+    warmup: int
+    prepare_ns: int
+    rounds: list[Round]
     reports: dict[Role, dict[str, Any]]
-    outputs: list[dict[Role, Tensor]]
 
 
-def evaluate(crew: Crew, job: Job, progress: Progress) -> Evaluation:
-    """Run a job on a crew. Raises PartyFailure."""
-    crew.tell("run", **job.to_json())
-    starts: dict[Phase, list[int]] = {}
-    outputs = []
-    total = job.warmup + job.repeat
-    for phase, text in [("prepare", "prepare"), *_evaluations(job)]:
-        crew.gather("ready", progress.stage)
-        progress.stage(text)
-        starts.setdefault(phase, []).append(crew.go())
-        if phase == "online":
-            parts = crew.gather("output", progress.stage)
-            outputs.append({role: n.tensors[0] for role, n in parts.items() if n.tensors})
-    if len(outputs) != total:
-        raise PartyFailure(f"{len(outputs)} answers of {total}")
+def evaluate(
+    crew: Crew,
+    job: Job,
+    repeat: int,
+    warmup: int,
+    progress: Progress,
+    stop: Stop = lambda _: False,
+) -> Evaluation:
+    """`repeat` evaluations after `warmup` others. Raises PartyFailure."""
+    for role in crew.roles:
+        crew.tell_one(role, "run", **(job if role == P1 else replace(job, user=None)).to_json())
+    crew.gather("ready", progress.stage)
+    progress.stage("prepare")
+    prepare_ns = crew.go("prepare")
+    plan = steps(job.workload)
+    rounds = []
+    for i in range(-warmup, repeat):
+        text = f"measuring {i + 1}/{repeat}" if i >= 0 else f"warm-up {i + 1 + warmup}/{warmup}"
+        rounds.append(_round(crew, plan, text, progress, stop))
+    crew.gather("ready", progress.stage)
+    crew.tell("end")
     reports = {role: n.fields for role, n in crew.gather("result", progress.stage).items()}
-    return Evaluation(starts, reports, outputs)
+    return Evaluation(plan, warmup, prepare_ns, rounds, reports)
 
 
-def _evaluations(job: Job) -> list[tuple[Phase, str]]:
-    steps: list[tuple[Phase, str]] = []
-    for i in range(job.warmup + job.repeat):
-        n = i - job.warmup + 1
-        name = f"measuring {n}/{job.repeat}" if n > 0 else f"warm-up {i + 1}/{job.warmup}"
-        steps += [("offline", name), ("input", name), ("online", name)]
-    return steps
+def _round(
+    crew: Crew, plan: Sequence[StepPlan], text: str, progress: Progress, stop: Stop
+) -> Round:
+    done = Round([], [])
+    for step in range(len(plan)):
+        part = f", token {step + 1}/{len(plan)}" if len(plan) > 1 else ""
+        starts = {}
+        for phase in STEP_PHASES:
+            crew.gather("ready", progress.stage)
+            progress.stage(f"{text}{part}")
+            starts[phase] = crew.go(phase, step)
+        parts = {role: n.tensors for role, n in crew.gather("output", progress.stage).items()}
+        done.starts_ns.append(starts)
+        done.parts.append(parts)
+        if stop(parts):
+            break
+    return done
+
+
+def step_records(evaluation: Evaluation) -> list[StepRecord]:
+    """One record for each step of each measured evaluation; none where there is only one step."""
+    if len(evaluation.plan) == 1:
+        return []
+    records = []
+    for number, counts in _by_round(evaluation)[evaluation.warmup :]:
+        for step, plan in enumerate(evaluation.plan[: len(counts)]):
+            online = counts[step]["online"]
+            records.append(
+                StepRecord(
+                    evaluation=number - evaluation.warmup,
+                    kind=plan.kind,
+                    tokens=plan.tokens,
+                    wall_ns=online.wall_ns,
+                    offline_wall_ns=counts[step]["offline"].wall_ns,
+                    hops=online.hops,
+                    payload_bytes=sum(
+                        s.payload_bytes for sent in online.sent.values() for s in sent.values()
+                    ),
+                )
+            )
+    return records
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """One phase of one step, or a sum of such."""
+
+    wall_ns: int
+    hops: int
+    cpu_ns: dict[Role, int]
+    sent: dict[Role, dict[str, Sent]]
+
+    def __add__(self, other: "_Counts") -> "_Counts":
+        sent = {
+            role: {
+                to: _plus(self.sent[role].get(to), other.sent[role].get(to))
+                for to in self.sent[role] | other.sent[role]
+            }
+            for role in self.sent
+        }
+        cpu = {role: ns + other.cpu_ns[role] for role, ns in self.cpu_ns.items()}
+        return _Counts(self.wall_ns + other.wall_ns, self.hops + other.hops, cpu, sent)
+
+
+def _plus(a: Sent | None, b: Sent | None) -> Sent:
+    a, b = a or Sent(0, 0, 0), b or Sent(0, 0, 0)
+    return Sent(
+        a.messages + b.messages, a.payload_bytes + b.payload_bytes, a.wire_bytes + b.wire_bytes
+    )
+
+
+def _occurrence(evaluation: Evaluation, phase: Phase, index: int, start_ns: int) -> _Counts:
+    """Occurrence `index` of a phase, over all roles."""
+    seen = {role: r["phases"][phase][index] for role, r in evaluation.reports.items()}
+    return _Counts(
+        wall_ns=max(s["end_ns"] for s in seen.values()) - start_ns,
+        hops=max(s["depth"] for s in seen.values()),
+        cpu_ns={role: s["cpu_ns"] for role, s in seen.items()},
+        sent={
+            role: {to: Sent(**sent) for to, sent in s["sent"].items()} for role, s in seen.items()
+        },
+    )
+
+
+def _by_round(evaluation: Evaluation) -> list[tuple[int, list[dict[Phase, _Counts]]]]:
+    """For each evaluation, for each step, the counts of its phases."""
+    rounds, index = [], 0
+    for number, done in enumerate(evaluation.rounds):
+        counts = []
+        for starts in done.starts_ns:
+            counts.append(
+                {phase: _occurrence(evaluation, phase, index, ns) for phase, ns in starts.items()}
+            )
+            index += 1
+        rounds.append((number, counts))
+    return rounds
 
 
 def phase_records(
-    evaluation: Evaluation, job: Job, profiles: Mapping[str, LinkProfile], unshaped: Sequence[Phase]
+    evaluation: Evaluation, profiles: Mapping[str, LinkProfile], shaped: Sequence[Phase]
 ) -> dict[str, PhaseRecord]:
-    """One record for each phase. Raises PartyFailure where samples differ in their counts."""
+    """One record for each phase. Raises PartyFailure where evaluations differ in their counts."""
+    prepare = _occurrence(evaluation, "prepare", 0, evaluation.prepare_ns)
+    samples: dict[Phase, list[_Counts]] = {"prepare": [prepare]}
+    for _, counts in _by_round(evaluation):
+        for phase in STEP_PHASES:
+            total = counts[0][phase]
+            for step in counts[1:]:
+                total = total + step[phase]
+            samples.setdefault(phase, []).append(total)
     return {
-        phase: _phase_record(evaluation, phase, job.warmup, profiles, phase in unshaped)
-        for phase in evaluation.starts_ns
+        phase: _phase_record(evaluation, phase, totals, None if phase in shaped else profiles)
+        for phase, totals in samples.items()
     }
 
 
 def _phase_record(
     evaluation: Evaluation,
     phase: Phase,
-    warmup: int,
-    profiles: Mapping[str, LinkProfile],
-    computed: bool,
+    samples: list[_Counts],
+    profiles: Mapping[str, LinkProfile] | None,
 ) -> PhaseRecord:
-    counts = {role: r["phases"][phase] for role, r in evaluation.reports.items()}
-    starts = evaluation.starts_ns[phase]
-    walls = [
-        max(samples[i]["end_ns"] for samples in counts.values()) - start
-        for i, start in enumerate(starts)
-    ]
-    skip = warmup if len(walls) > warmup and phase != "prepare" else 0
-    hops = _equal(phase, [max(c[i]["depth"] for c in counts.values()) for i in range(len(starts))])
+    first = samples[0]
+    if any((s.hops, s.sent) != (first.hops, first.sent) for s in samples):
+        raise PartyFailure(f"{phase}: bytes, messages or hops differ between evaluations")
+    skip = evaluation.warmup if phase != "prepare" else 0
     roles = {
         role: RolePhase(
-            cpu_ns=[sample["cpu_ns"] for sample in samples[skip:]],
+            cpu_ns=[sample.cpu_ns[role] for sample in samples[skip:]],
             peak_rss_bytes=evaluation.reports[role]["peak_rss_bytes"][phase],
-            sent={to: Sent(**s) for to, s in _equal(phase, [s["sent"] for s in samples]).items()},
+            sent=first.sent[role],
         )
-        for role, samples in counts.items()
+        for role in first.sent
     }
-    computed_ns = _computed_ns(hops, roles, profiles) if computed else None
-    return PhaseRecord(walls[skip:], walls[:skip], hops, cast(Any, roles), computed_ns)
+    walls = [sample.wall_ns for sample in samples]
+    computed_ns = None if profiles is None else _computed_ns(first, profiles)
+    return PhaseRecord(
+        walls[skip:], walls[:skip], first.hops, cast(dict[str, RolePhase], roles), computed_ns
+    )
 
 
-def _equal(phase: Phase, samples: list[Any]) -> Any:
-    """The one value of all samples: a protocol's counts do not vary."""
-    if any(sample != samples[0] for sample in samples):
-        raise PartyFailure(f"{phase}: bytes, messages or hops differ between evaluations")
-    return samples[0]
-
-
-def _computed_ns(
-    hops: int, roles: Mapping[Role, RolePhase], profiles: Mapping[str, LinkProfile]
-) -> int:
+def _computed_ns(counts: _Counts, profiles: Mapping[str, LinkProfile]) -> int:
     """hops × the longest delay of a link that was used + the longest transfer over any link."""
     used = [
         (profiles[f"{role}>{to}"], sent.wire_bytes)
-        for role, phase in roles.items()
-        for to, sent in phase.sent.items()
+        for role, to_sent in counts.sent.items()
+        for to, sent in to_sent.items()
     ]
     delay_s = max((profile.delay_s for profile, _ in used), default=0.0)
     serial_s = max((p.transfer_s(size) - p.delay_s for p, size in used), default=0.0)
-    return round((hops * delay_s + serial_s) * 1e9)
+    return round((counts.hops * delay_s + serial_s) * 1e9)

@@ -70,6 +70,7 @@ def _figure(
         _draw_line(axes, line, COLOURS[index % len(COLOURS)], MARKERS[(index + lap) % len(MARKERS)])
     points = [point for line in lines for point in line.points]
     _finish(axes, title, x_label, any(point.floor_s > 0 for point in points))
+    _limit_x(axes, points)
     _time_axis(axes, points)
     x_axis(axes, points)
     handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
@@ -105,9 +106,15 @@ def _finish(axes: Axes, title: str, x_label: str, with_floor: bool) -> None:
     axes.set_ylabel("online time")
     axes.grid(visible=True, which="major", color="#d0d0d0", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.margins(x=0.08)
     if with_floor:
         axes.plot([], [], color="#555555", linestyle=DASHES, linewidth=0.8, label=FLOOR)
+
+
+def _limit_x(axes: Axes, points: Sequence[Point]) -> None:
+    """Room on both sides, also around a single position."""
+    low, high = min(point.x for point in points), max(point.x for point in points)
+    room = max(1.5, (high / low) ** 0.08)
+    axes.set_xlim(low / room, high * room)
 
 
 def _time_axis(axes: Axes, points: Sequence[Point]) -> None:

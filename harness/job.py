@@ -8,21 +8,31 @@ from netem.link import EmulatedLink
 from netem.profile import LinkProfile
 from protocols.party import Phase, Role
 from protocols.transformer.spec import TransformerSpec
-from protocols.workload import Argmax, Layer, Nonlinear, Workload
+from protocols.workload import (
+    Argmax,
+    Generation,
+    Layer,
+    Nonlinear,
+    Sampling,
+    UserInput,
+    Workload,
+)
 
 Profiles = Mapping[tuple[Role, Role], LinkProfile]
 
 
 @dataclass(frozen=True)
 class Job:
-    """`repeat` measured evaluations of `workload` under `system`, after `warmup` others."""
+    """Evaluations of `workload` under `system`, as one role is told of them.
+
+    user: what P1 alone knows; absent in what the others are told.
+    """
 
     system: str
     options: dict[str, Any]
     workload: Workload
     seed: int | None
-    repeat: int
-    warmup: int
+    user: UserInput | None = None
 
     def to_json(self) -> dict[str, Any]:
         """JSON fields."""
@@ -32,7 +42,9 @@ class Job:
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "Job":
         """Back from JSON fields. Raises ValueError or TypeError for what is no job."""
-        return cls(**{**fields, "workload": _workload(dict(fields["workload"]))})
+        user = None if fields["user"] is None else _user(dict(fields["user"]))
+        workload = _workload(dict(fields["workload"]))
+        return cls(**{**fields, "workload": workload, "user": user})
 
 
 def _workload(fields: dict[str, Any]) -> Workload:
@@ -43,7 +55,14 @@ def _workload(fields: dict[str, Any]) -> Workload:
         return Nonlinear(fields["op"], tuple(fields["shape"]))
     if kind == "layer":
         return Layer(TransformerSpec(**fields.pop("spec")), **fields)
+    if kind == "generation":
+        return Generation(TransformerSpec(**fields.pop("spec")), **fields)
     raise ValueError(f"no workload of kind {kind!r}")
+
+
+def _user(fields: dict[str, Any]) -> UserInput:
+    prompt = fields["prompt"]
+    return UserInput(None if prompt is None else tuple(prompt), Sampling(**fields["sampling"]))
 
 
 @dataclass(frozen=True)

@@ -53,13 +53,18 @@ class PhaseRecord:
 
 @dataclass(frozen=True)
 class StepRecord:
-    """One step of an evaluation that has several (tokens of a model)."""
+    """Online work of one step of one evaluation that has several (the tokens of a model).
 
-    kind: Literal["prefill", "decode"]
+    tokens: how many went in at once. offline_wall_ns: of the same step.
+    """
+
+    evaluation: int
+    kind: Literal["whole", "prefill", "decode"]
+    tokens: int
     wall_ns: int
+    offline_wall_ns: int
     hops: int
     payload_bytes: int
-    tokens: int
 
 
 @dataclass(frozen=True)

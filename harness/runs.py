@@ -72,10 +72,10 @@ def _measure_one(config: RunConfig, session: Runs, progress: Progress) -> Record
     try:
         record = session.run(config, progress)
     except KeyboardInterrupt as interrupt:
-        record = getattr(interrupt, "record", None)
+        partial: Record | None = getattr(interrupt, "record", None)
         # A result from before (force=true) is worth more than the note that nothing came of this.
-        if record and store.finished(folder, config.experiment.name, record.id) is None:
-            store.save(folder, record)
+        if partial and store.finished(folder, config.experiment.name, partial.id) is None:
+            store.save(folder, partial)
         raise
     store.save(folder, record)
     return record

@@ -16,10 +16,10 @@ from harness.config.identity import config_hash, resolved
 from harness.config.schema import RunConfig
 from harness.crew import Crew, PartyFailure
 from harness.environment import environment
-from harness.evaluation import Evaluation, evaluate, phase_records
+from harness.evaluation import Evaluation, evaluate, phase_records, step_records
 from harness.job import Job, Shaping
 from harness.progress import Progress
-from harness.record import Correctness, NetworkRecord, PhaseRecord, Record, Status
+from harness.record import Correctness, NetworkRecord, PhaseRecord, Record, Status, StepRecord
 from harness.registry import system_class
 from harness.verify import Answers
 from netem.profile import LinkProfile
@@ -116,6 +116,7 @@ class _Run:
         self._status: Status = "ok"
         self._error: str | None = None
         self._phases: dict[str, PhaseRecord] = {}
+        self._steps: list[StepRecord] = []
         self._correctness: Correctness | None = None
         self._measured: dict[str, Any] = {}
         self._within: bool | None = None
@@ -135,16 +136,17 @@ class _Run:
             self.end("failed", f"link outside tolerance: {'; '.join(outside)}")
             return
         cfg = self.config
-        job = Job(cfg.system.name, self.options, self.workload, cfg.seed, cfg.repeat, cfg.warmup)
-        evaluation = evaluate(crew, job, self.progress)
-        unshaped = [p for p in PHASES if p not in self._shaped_phases()]
-        self._phases = phase_records(evaluation, job, self._profiles, unshaped)
+        job = Job(cfg.system.name, self.options, self.workload, cfg.seed)
+        evaluation = evaluate(crew, job, cfg.repeat, cfg.warmup, self.progress)
+        self._phases = phase_records(evaluation, self._profiles, self._shaped_phases())
+        self._steps = step_records(evaluation)
         self._verify(evaluation, answers)
 
     def _verify(self, evaluation: Evaluation, answers: Answers) -> None:
         self.progress.stage("checking the answer")
-        revealed: list[Tensor] = [
-            self.system.reveal(parts, self.workload) for parts in evaluation.outputs
+        revealed: list[list[Tensor]] = [
+            [self.system.reveal(parts, self.workload, self.options) for parts in done.parts]
+            for done in evaluation.rounds
         ]
         tolerance = self.system.tolerance(self.workload)
         self._correctness = answers.check(self.workload, self.config.seed or 0, revealed, tolerance)
@@ -193,7 +195,7 @@ class _Run:
             error=self._error,
             network=NetworkRecord(name, profile, self._measured, self._within),
             phases=self._phases,
-            steps=[],
+            steps=self._steps,
             correctness=self._correctness,
             environment=self._environment,
             logs=self.logs,

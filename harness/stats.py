@@ -65,6 +65,7 @@ def digits(value: float) -> str:
     """Three significant digits, and never an exponent."""
     if value == 0 or not math.isfinite(value):
         return f"{value:.0f}"
+    value = float(f"{value:.3g}")  # first, so that 99.96 is 100 and not 100.0
     decimals = max(0, 2 - math.floor(math.log10(abs(value))))
     return f"{value:.{min(decimals, 6)}f}"
 

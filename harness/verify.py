@@ -14,14 +14,14 @@ class Answers:
         self._known: tuple[tuple[Workload, int], Tensor] | None = None
 
     def check(
-        self, workload: Workload, seed: int, revealed: list[Tensor], tolerance: float
+        self, workload: Workload, seed: int, revealed: list[list[Tensor]], tolerance: float
     ) -> Correctness:
-        """The worst error over all evaluations."""
+        """The worst error over all evaluations; `revealed` holds each one's steps."""
         right = self._right(workload, seed)
         if isinstance(workload, Argmax):
-            wrong = float(sum(int(got) != int(right) for got in revealed))
+            wrong = float(sum(int(got) != int(right) for (got,) in revealed))
             return Correctness("wrong indices", wrong, tolerance, wrong <= tolerance)
-        worst = max(relative_rms(got, right) for got in revealed)
+        worst = max(relative_rms(got, right) for (got,) in revealed)
         return Correctness("relative rms", worst, tolerance, worst <= tolerance)
 
     def _right(self, workload: Workload, seed: int) -> Tensor:

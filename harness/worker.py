@@ -72,7 +72,7 @@ class Worker:
         self._party.start_run()
         for a, b in pairs:
             measured: dict[str, Any] = {}
-            with self._phase("calibrate"):
+            with self._phase("calibrate", self._barrier().fields["start_ns"]):
                 if self._role == a:
                     there, back = self._profile(a, b), self._profile(b, a)
                     measured = self._measure(b, there, back)
@@ -95,37 +95,36 @@ class Worker:
         self._counters.clear()
         self._peaks.clear()
         self._control.send("stage", text="building the model")
-        system = system_class(job.system)(self._party, job.workload, job.seed, job.options)
-        with self._phase("prepare"):
-            system.prepare()
-        for _ in range(job.warmup + job.repeat):
-            self._evaluate(system)
+        make = system_class(job.system)
+        system = make(self._party, job.workload, job.seed, job.options, job.user)
+        while (go := self._barrier()).kind == "go":
+            self._walk(system, go.fields["phase"], go.fields["step"], go.fields["start_ns"])
         self._control.send("result", **self._report())
         del system
         gc.collect()
 
-    def _evaluate(self, system: System) -> None:
-        with self._phase("offline"):
-            system.offline()
-        with self._phase("input"):
-            system.share_input()
-        gc.collect()
+    def _walk(self, system: System, phase: Phase, step: int, start_ns: int) -> None:
+        """One phase of one step."""
+        acts = {"offline": system.offline, "input": system.share_input, "online": system.online}
         gc.disable()  # a collection is no part of a protocol
-        with self._phase("online"):
-            system.online()
+        with self._phase(phase, start_ns):
+            acts[phase](step) if phase in acts else system.prepare()
         gc.enable()
-        part = system.output()
-        self._control.send("output", [] if part is None else [part.contiguous()])
+        if phase == "input":
+            gc.collect()
+        if phase == "online":
+            self._control.send("output", [part.contiguous() for part in system.output()])
+
+    def _barrier(self) -> Notice:
+        """Tell the harness that this party is ready, and wait for its word."""
+        _reset_peak()
+        self._control.send("ready")
+        return self._inbox.get()
 
     @contextmanager
-    def _phase(self, name: Phase) -> Iterator[None]:
+    def _phase(self, name: Phase, start_ns: int) -> Iterator[None]:
         """All parties enter a phase at the same instant."""
-        _reset_peak()
-        self._control.send("ready", phase=name)
-        go = self._inbox.get()
-        if go.kind != "go":
-            raise RuntimeError(f"expected a go, got {go.kind}")
-        wait_until(go.fields["start_ns"])
+        wait_until(start_ns)
         with self._party.phase(name):
             yield
         self._peaks[name] = max(self._peaks.get(name, 0), _peak_rss_bytes())

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from protocols.party import ROLES, Party, Phase, Role
-from protocols.workload import Workload
+from protocols.workload import UserInput, Workload
 
 Pair = tuple[Role, Role]
 
@@ -28,9 +28,13 @@ class PhaseCost:
 class System(ABC):
     """One role's side of a private-inference method for one workload.
 
-    The harness builds one object per role and calls, in this order and on all roles alike:
-    `prepare` once; then for every evaluation `offline`, `share_input`, `online`, `output`. Each call
-    is inside the phase of its name. `online` must leave nothing undone that its answer needs.
+    The harness builds one object per role and calls, on all roles alike: `prepare` once; then for
+    every evaluation, for each of its steps (`protocols.workload.steps`): `offline`, `share_input`,
+    `online`, each inside the phase of its name, then `output`. Step 0 begins a fresh evaluation.
+    A role that has nothing to do in a phase returns at once.
+
+    seed: of keys and synthetic data; None takes keys from the operating system. options: the
+    system's own configuration keys. user: what only P1 knows, None at all other roles.
     """
 
     name: ClassVar[str]
@@ -38,12 +42,18 @@ class System(ABC):
     online_roles: ClassVar[tuple[Role, ...]] = ROLES
 
     def __init__(
-        self, party: Party, workload: Workload, seed: int | None, options: Mapping[str, Any]
+        self,
+        party: Party,
+        workload: Workload,
+        seed: int | None,
+        options: Mapping[str, Any],
+        user: UserInput | None = None,
     ) -> None:
         self.party = party
         self.workload = workload
         self.seed = seed
         self.options = options
+        self.user = user
 
     @classmethod
     @abstractmethod
@@ -55,25 +65,35 @@ class System(ABC):
         """Work once per model: keys, encoded weights."""
 
     @abstractmethod
-    def offline(self) -> None:
-        """Input-independent work of one evaluation."""
+    def offline(self, step: int) -> None:
+        """Input-independent work of one step."""
 
     @abstractmethod
-    def share_input(self) -> None:
-        """Bring the secret input (and cached rows) into shared form: the output of an earlier layer."""
+    def share_input(self, step: int) -> None:
+        """Bring an input that the experiment assumes shared (and cached rows) into shared form."""
 
     @abstractmethod
-    def online(self) -> None:
-        """The measured work of one evaluation."""
+    def online(self, step: int) -> None:
+        """The measured work of one step."""
 
     @abstractmethod
-    def output(self) -> Tensor | None:
-        """This role's part of the answer of the last evaluation."""
+    def output(self) -> tuple[Tensor, ...]:
+        """This role's part of the answer of the last step, for `reveal`; () if it has none."""
 
     @classmethod
     @abstractmethod
-    def reveal(cls, parts: Mapping[Role, Tensor], workload: Workload) -> Tensor:
-        """The answer in the clear from all roles' parts, float64 (or an int64 index): for checking."""
+    def reveal(
+        cls,
+        parts: Mapping[Role, tuple[Tensor, ...]],
+        workload: Workload,
+        options: Mapping[str, Any],
+    ) -> Tensor:
+        """The answer of one step in the clear from all roles' parts: for checking.
+
+        float64; an int64 index for Argmax. For a Generation float64 (vocab + 1,): the token that P1
+        got, then the logits it was chosen from in vocabulary order (or none); for BERT the hidden
+        states (n, d_model).
+        """
 
     @classmethod
     @abstractmethod

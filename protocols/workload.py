@@ -32,4 +32,56 @@ class Layer:
     kv_len: int
 
 
-Workload = Argmax | Nonlinear | Layer
+@dataclass(frozen=True)
+class Generation:
+    """A whole model of `spec`: `prompt_len` tokens in, `new_tokens` out, greedily unless P1 says else.
+
+    BERT makes one bidirectional pass and no tokens (`new_tokens` 0); its answer, known to P1, is the
+    last hidden states. tie_layers: all layers share the weights of the first, so that a model that
+    does not fit still costs what it costs. checkpoint: a folder that P0 loads instead of synthetic
+    weights.
+    """
+
+    spec: TransformerSpec
+    prompt_len: int
+    new_tokens: int
+    tie_layers: bool = False
+    checkpoint: str | None = None
+
+
+Workload = Argmax | Nonlinear | Layer | Generation
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How P1 picks a token from logits: greedily at temperature 0, else from the `top_k` most likely
+    that together reach `top_p`. `seed` null draws from the operating system."""
+
+    temperature: float = 0.0
+    top_k: int | None = None
+    top_p: float = 1.0
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class UserInput:
+    """What only P1 knows. prompt: token ids; None draws `prompt_len` of them from the run's seed."""
+
+    prompt: tuple[int, ...] | None = None
+    sampling: Sampling = Sampling()
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """One step of an evaluation: `tokens` go in at once."""
+
+    kind: Literal["whole", "prefill", "decode"]
+    tokens: int = 0
+
+
+def steps(workload: Workload) -> tuple[StepPlan, ...]:
+    """The steps of one evaluation; all but a generation have one."""
+    if not isinstance(workload, Generation):
+        return (StepPlan("whole"),)
+    decode = StepPlan("decode", 1)
+    return (StepPlan("prefill", workload.prompt_len), *[decode] * max(0, workload.new_tokens - 1))

@@ -92,4 +92,6 @@ def _as_csv(records: Sequence[Record]) -> str:
         return ""
     import pandas as pd  # noqa: PLC0415 - slow to import
 
-    return pd.DataFrame([rows.flat_row(record) for record in records]).to_csv(index=False)
+    # Whole numbers stay whole in a column where some rows have none.
+    table = pd.DataFrame([rows.flat_row(record) for record in records]).convert_dtypes()
+    return table.to_csv(index=False)

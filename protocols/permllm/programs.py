@@ -39,18 +39,18 @@ class Program(ABC):
         """Nothing, for an experiment without a model."""
 
     @abstractmethod
-    def offline(self) -> None:
+    def offline(self, step: int) -> None:
         """Walk the steps on masks."""
 
-    def share_input(self) -> None:
+    def share_input(self, step: int) -> None:
         """Nothing, where sharing the input belongs to the experiment."""
 
     @abstractmethod
-    def online(self) -> None:
+    def online(self, step: int) -> None:
         """Walk the steps on values."""
 
     @abstractmethod
-    def output(self) -> Tensor | None:
+    def output(self) -> tuple[Tensor, ...]:
         """This role's part of the answer."""
 
 
@@ -68,17 +68,17 @@ class ArgmaxProgram(Program):
         """BFV keys."""
         self._selection.prepare()
 
-    def offline(self) -> None:
+    def offline(self, step: int) -> None:
         """Deal the mask of the input and the permutation."""
         self._selection.offline(self._input.offline())
 
-    def online(self) -> None:
+    def online(self, step: int) -> None:
         """Four hops: x − λ, π(x), Enc(one-hot), Enc(index)."""
         self._index = self._selection.online(self._input.online(self._values))
 
-    def output(self) -> Tensor | None:
+    def output(self) -> tuple[Tensor, ...]:
         """The index at P1."""
-        return None if self._index is None else torch.tensor(self._index)
+        return () if self._index is None else (torch.tensor(self._index),)
 
 
 class SharedOutput(Program):
@@ -94,11 +94,11 @@ class SharedOutput(Program):
     def _walk(self, x: Masked) -> Masked:
         """The steps, in either pass."""
 
-    def offline(self) -> None:
+    def offline(self, step: int) -> None:
         """Walk the steps on masks, from the mask of the input."""
         self._half = self._walk(self._input.offline()).half
 
-    def online(self) -> None:
+    def online(self, step: int) -> None:
         """Walk the steps on values."""
         if self._x is None:
             raise RuntimeError("share_input comes before online")
@@ -106,9 +106,9 @@ class SharedOutput(Program):
         if self.ctx.role == P0:
             self._half = half
 
-    def output(self) -> Tensor | None:
+    def output(self) -> tuple[Tensor, ...]:
         """This role's half of the answer; the dealer has no part in it."""
-        return self._half if self.ctx.role in (P0, P1) else None
+        return (self._half,) if self._half is not None and self.ctx.role in (P0, P1) else ()
 
 
 class NonlinearProgram(SharedOutput):
@@ -127,7 +127,7 @@ class NonlinearProgram(SharedOutput):
         rows = 1 if op == "gelu" else prod(shape[:-1])
         return self._step([x], OUTPUT_FRAC[op], rows)
 
-    def share_input(self) -> None:
+    def share_input(self, step: int) -> None:
         """x − λ to P0."""
         own = nonlinear_input(self._workload.op, self._workload.shape, self.seed)
         self._x = self._input.online(own if self.owns_input else None)
@@ -152,12 +152,12 @@ class LayerProgram(SharedOutput):
         shape = (self._workload.q_len, self._workload.spec.d_model)
         self._input = Input(self.ctx, "input", shape, self._layer.in_frac)
 
-    def offline(self) -> None:
+    def offline(self, step: int) -> None:
         """Masks of the cached rows, then the layer."""
         self._rows.offline()
-        super().offline()
+        super().offline(step)
 
-    def share_input(self) -> None:
+    def share_input(self, step: int) -> None:
         """The cached rows and x − λ to P0."""
         work = self._workload
         if not self.owns_input:

@@ -15,7 +15,7 @@ from protocols.permllm.bfv import MAX_IDS
 from protocols.permllm.context import Context, decode
 from protocols.permllm.programs import answer_frac, program
 from protocols.system import PhaseCost, System, Unsupported
-from protocols.workload import Argmax, Workload
+from protocols.workload import Argmax, UserInput, Workload
 
 
 class PermLLM(System):
@@ -26,9 +26,14 @@ class PermLLM(System):
     online_roles: ClassVar[tuple[Role, ...]] = (P0, P1)
 
     def __init__(
-        self, party: Party, workload: Workload, seed: int | None, options: Mapping[str, Any]
+        self,
+        party: Party,
+        workload: Workload,
+        seed: int | None,
+        options: Mapping[str, Any],
+        user: UserInput | None = None,
     ) -> None:
-        super().__init__(party, workload, seed, options)
+        super().__init__(party, workload, seed, options, user)
         self._ctx = Context(party, seed)
         self._program = program(workload, self._ctx, seed or 0, options)
 
@@ -45,32 +50,37 @@ class PermLLM(System):
         self._ctx.establish()
         self._program.prepare()
 
-    def offline(self) -> None:
+    def offline(self, step: int) -> None:
         """Walk the protocol on masks."""
         self._ctx.begin_offline()
-        self._program.offline()
+        self._program.offline(step)
 
-    def share_input(self) -> None:
+    def share_input(self, step: int) -> None:
         """P1's input in masked form at P0."""
         if self.party.role != P2:
-            self._program.share_input()
+            self._program.share_input(step)
 
-    def online(self) -> None:
+    def online(self, step: int) -> None:
         """Walk the protocol on values; the dealer is not there."""
         self._ctx.begin_online()
         if self.party.role != P2:
-            self._program.online()
+            self._program.online(step)
 
-    def output(self) -> Tensor | None:
+    def output(self) -> tuple[Tensor, ...]:
         """Index at P1 (argmax), or this role's half."""
         return self._program.output()
 
     @classmethod
-    def reveal(cls, parts: Mapping[Role, Tensor], workload: Workload) -> Tensor:
+    def reveal(
+        cls,
+        parts: Mapping[Role, tuple[Tensor, ...]],
+        workload: Workload,
+        options: Mapping[str, Any],
+    ) -> Tensor:
         """Δ + λ, decoded; for argmax P1's index."""
         if isinstance(workload, Argmax):
-            return parts[P1]
-        return decode(parts[P0] + parts[P1], answer_frac(workload))
+            return parts[P1][0]
+        return decode(parts[P0][0] + parts[P1][0], answer_frac(workload))
 
     @classmethod
     def tolerance(cls, workload: Workload) -> float:

@@ -5,18 +5,16 @@
 `rotate_half` only permutes and negates coordinates, so whoever holds an additive share of x can
 apply it, and the public cos and sin, to the share alone.
 
-- LLaMA: coordinate i of a head turns with coordinate i + d_head/2, by position·10000^(-2i/d_head).
+- LLaMA: coordinate i of a head turns with coordinate i + d_head/2, by position·theta^(-2i/d_head).
 - GLM (ChatGLM-6B, `position_encoding_2d`): the first half of a head turns by the position, the
-  second by the block position, each as a LLaMA head of width d_head/2. Block positions are 0 in the
-  prompt and count 1, 2, … over the tokens that are generated.
+  second by the block position, each as a LLaMA head of width d_head/2. `model.positions` says which
+  they are.
 """
 
 import torch
 from torch import Tensor
 
 from protocols.transformer.spec import TransformerSpec
-
-BASE = 10000.0
 
 
 def rotary_tables(
@@ -31,7 +29,7 @@ def rotary_tables(
     if _groups(spec) == 2:
         axes.append(torch.zeros_like(positions) if block_positions is None else block_positions)
     width = spec.d_head // len(axes)
-    angles = torch.cat([_angles(axis, width) for axis in axes], dim=-1)
+    angles = torch.cat([_angles(axis, width, spec.rope_theta) for axis in axes], dim=-1)
     return angles.cos(), angles.sin()
 
 
@@ -52,8 +50,8 @@ def _groups(spec: TransformerSpec) -> int:
     return 2 if spec.family == "glm" else 1
 
 
-def _angles(positions: Tensor, width: int) -> Tensor:
+def _angles(positions: Tensor, width: int, base: float) -> Tensor:
     """Angles in radians, float64 (q, width); columns i and i + width/2 are equal."""
     exponents = torch.arange(0, width, 2, dtype=torch.float64, device=positions.device) / width
-    angles = positions.double()[:, None] * BASE**-exponents
+    angles = positions.double()[:, None] * base**-exponents
     return torch.cat((angles, angles), dim=-1)

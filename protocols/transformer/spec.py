@@ -17,7 +17,9 @@ class TransformerSpec:
     | llama | RMSNorm | before | SwiGLU, no biases | rotary, half-split over the head | plain | causal |
     | glm | LayerNorm | before | GeLU (tanh) | rotary on both halves of the head (2D) | of the normed input, scaled by sqrt(2·n_layers) | causal |
 
-    `d_model` is the hidden width, `d_ff` the inner width of the feed-forward block.
+    `d_model` is the hidden width, `d_ff` the inner width of the feed-forward block. `n_kv_heads`
+    keys and values serve the `n_heads` queries in equal groups (Ainslie et al., arXiv:2305.13245);
+    None gives each query its own. `rope_theta` is the base of rotary positions.
     """
 
     name: str
@@ -29,11 +31,23 @@ class TransformerSpec:
     vocab: int
     max_positions: int
     norm_eps: float = 1e-5
+    n_kv_heads: int | None = None
+    rope_theta: float = 10000.0
 
     @property
     def d_head(self) -> int:
         """Width of one attention head."""
         return self.d_model // self.n_heads
+
+    @property
+    def kv_heads(self) -> int:
+        """Heads of keys and of values: the rows of a cache."""
+        return self.n_heads if self.n_kv_heads is None else self.n_kv_heads
+
+    @property
+    def d_kv(self) -> int:
+        """Width of one token's keys, and of its values, over all heads."""
+        return self.kv_heads * self.d_head
 
     @property
     def causal(self) -> bool:

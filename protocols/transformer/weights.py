@@ -43,7 +43,7 @@ class LayerWeights:
     """One layer. `qkv` holds all rows of q, then of k, then of v, each head after head.
 
     `up` of a gated feed-forward block holds the gate's rows, then the up projection's. Widths:
-    qkv (3·d_model, d_model), out (d_model, d_model), up (d_ff or 2·d_ff, d_model),
+    qkv (d_model + 2·d_kv, d_model), out (d_model, d_model), up (d_ff or 2·d_ff, d_model),
     down (d_model, d_ff).
     """
 
@@ -86,7 +86,7 @@ def synthetic_layer(spec: TransformerSpec, seed: int, index: int = 0) -> LayerWe
     d, inner = spec.d_model, spec.d_ff
     return LayerWeights(
         attn_norm=norm("attn_norm"),
-        qkv=linear("qkv", 3 * d, d),
+        qkv=linear("qkv", d + 2 * spec.d_kv, d),
         out=linear("out", d, d),
         ffn_norm=norm("ffn_norm"),
         up=linear("up", 2 * inner if spec.gated else inner, d),

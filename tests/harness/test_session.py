@@ -129,7 +129,7 @@ def test_a_party_that_raises_is_named_with_its_error_and_log() -> None:
     crew = Crew(threads=1, timeout_s=20)
     try:
         crew.start()
-        job = Job("permllm", {}, Nonlinear("gelu", (0,)), seed=1, repeat=1, warmup=0).to_json()
+        job = Job("permllm", {}, Nonlinear("gelu", (0,)), seed=1).to_json()
         crew.tell("run", **(job | {"system": "no-such-system"}))
         with pytest.raises(PartyFailure, match=r"P\d: KeyError: 'no-such-system'"):
             crew.gather("result")

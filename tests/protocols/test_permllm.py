@@ -23,25 +23,24 @@ def spec(family: str, eps: float = 1e-5) -> TransformerSpec:
 def evaluate(workload: Workload, seed: int | None = SEED, evaluations: int = 2):  # type: ignore[no-untyped-def]
     """Answers of each evaluation, and the measured cost of each phase of the last."""
 
-    def play(party: MemoryParty) -> tuple[list[torch.Tensor | None], MemoryParty]:
+    def play(party: MemoryParty) -> tuple[list[tuple[torch.Tensor, ...]], MemoryParty]:
         system = PermLLM(party, workload, seed, {})
         with party.phase("prepare"):
             system.prepare()
         outputs = []
         for _ in range(evaluations):
             with party.phase("offline"):
-                system.offline()
+                system.offline(0)
             with party.phase("input"):
-                system.share_input()
+                system.share_input(0)
             with party.phase("online"):
-                system.online()
-            out = system.output()
-            outputs.append(None if out is None else out.clone())
+                system.online(0)
+            outputs.append(tuple(part.clone() for part in system.output()))
         return outputs, party
 
     played = run_parties(dict.fromkeys(ROLES, play))
     answers = [
-        PermLLM.reveal({r: part for r in ROLES if (part := played[r][0][i]) is not None}, workload)
+        PermLLM.reveal({r: played[r][0][i] for r in ROLES}, workload, {})
         for i in range(evaluations)
     ]
     return answers, {name: measured(name, {r: p[1] for r, p in played.items()}) for name in PHASES}
