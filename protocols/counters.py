@@ -57,9 +57,8 @@ class Counters:
         elif event.kind == "phase_begin":
             self._sent = {}
         elif event.kind == "phase_end":
-            sent, self._sent = self._sent, {}
             counts = PhaseCounts(
-                event.phase, sent, event.depth, event.wall_ns, event.cpu_ns, event.t_ns
+                event.phase, self._sent, event.depth, event.wall_ns, event.cpu_ns, event.t_ns
             )
             self._done.append(counts)
 

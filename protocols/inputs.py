@@ -64,12 +64,18 @@ def layer_input(spec: TransformerSpec, q_len: int, kv_len: int, seed: int) -> La
     """
     if not 1 <= q_len <= kv_len:
         raise ValueError(f"need 1 <= q_len <= kv_len, got q_len={q_len}, kv_len={kv_len}")
-    past = (spec.n_heads, kv_len - q_len, spec.d_head)
+    past = (spec.n_kv_heads or spec.n_heads, kv_len - q_len, spec.d_head)
     return LayerInput(
         x=_normal((q_len, spec.d_model), "x", seed),
         past_k=_normal(past, "past_k", seed),
         past_v=_normal(past, "past_v", seed),
     )
+
+
+def prompt_tokens(spec: TransformerSpec, prompt_len: int, seed: int) -> tuple[int, ...]:
+    """`prompt_len` token ids, uniform over the vocabulary."""
+    generator = np.random.Generator(public_stream("input", "prompt", prompt_len, seed))
+    return tuple(generator.integers(0, spec.vocab, prompt_len).tolist())
 
 
 def _normal(shape: tuple[int, ...], name: str, seed: int) -> Tensor:

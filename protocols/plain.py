@@ -8,7 +8,7 @@ from torch import Tensor
 from protocols.inputs import argmax_input, layer_input, nonlinear_input
 from protocols.transformer.reference import gelu, layer_forward, layer_norm
 from protocols.transformer.weights import synthetic_layer
-from protocols.workload import Argmax, Layer, Nonlinear, NonlinearOp, Workload
+from protocols.workload import Argmax, Generation, Layer, Nonlinear, NonlinearOp, Workload
 
 
 def answer(workload: Workload, seed: int) -> Tensor:
@@ -25,6 +25,8 @@ def answer(workload: Workload, seed: int) -> Tensor:
             return apply_nonlinear(op, nonlinear_input(op, shape, seed))
         case Layer():
             return _layer(workload, seed)
+        case Generation():
+            raise ValueError("a generation is compared step by step, see PlainModel")
         case _:
             assert_never(workload)
 

@@ -25,6 +25,8 @@ class ModelConfig:
     vocab: int
     max_positions: int
     norm_eps: float
+    n_kv_heads: int | None = None
+    rope_theta: float = 10000.0
 
     def spec(self) -> TransformerSpec:
         """The same as the protocols' type."""
@@ -38,6 +40,8 @@ class ModelConfig:
             vocab=self.vocab,
             max_positions=self.max_positions,
             norm_eps=self.norm_eps,
+            n_kv_heads=self.n_kv_heads,
+            rope_theta=self.rope_theta,
         )
 
 

@@ -65,11 +65,17 @@ def _model(model: ModelConfig) -> None:
     if model.d_model % model.n_heads:
         rule = f"a divisor of model.d_model = {model.d_model}"
         raise rejected("model.n_heads", model.n_heads, rule)
+    kv_heads = model.n_kv_heads
+    if kv_heads is not None and (kv_heads < 1 or model.n_heads % kv_heads):
+        rule = f"null or a divisor of model.n_heads = {model.n_heads}"
+        raise rejected("model.n_kv_heads", kv_heads, rule)
     _rotary(model)
 
 
 def _rotary(model: ModelConfig) -> None:
     """Rotary positions turn pairs of a head's elements; glm's, of each of its halves."""
+    if not 1 < model.rope_theta < math.inf:
+        raise rejected("model.rope_theta", model.rope_theta, "a number > 1")
     spec = model.spec()
     multiple = {"llama": 2, "glm": 4}.get(model.family, 1)
     if spec.d_head % multiple:

@@ -1,4 +1,4 @@
-"""Products in Z_2^64 on int64 tensors: exact modulo 2^64, for weights of any integer type.
+"""Products in Z_2^64 (and its quotient Z_2^32): exact, for weights of any integer type.
 
 The kernel walks four weight rows at a time, so that each activation is loaded once for four products;
 with one activation row it reads the weights at memory speed (int16 weights: a quarter of int64's time).
@@ -75,11 +75,12 @@ def use_threads(n: int) -> None:
 
 
 def linear(weight: Tensor, x: Tensor) -> Tensor:
-    """x · weightᵀ mod 2^64: weight (m, k) of any integer type, x int64 (n, k); int64 (n, m)."""
+    """x · weightᵀ modulo the ring of x: weight (m, k) of any integer type, x int64 or int32 (n, k);
+    the result (n, m) is of x's type."""
     y = torch.empty((x.shape[0], weight.shape[0]), dtype=torch.int64)
     kernel = _serial if get_num_threads() == 1 else _parallel
-    kernel(weight.contiguous().numpy(), x.contiguous().numpy(), y.numpy())
-    return y
+    kernel(weight.contiguous().numpy(), x.to(torch.int64).contiguous().numpy(), y.numpy())
+    return y.to(x.dtype)
 
 
 @njit(cache=True, nogil=True)

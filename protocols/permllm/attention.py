@@ -26,10 +26,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from protocols.arith import ring
 from protocols.party import P0, P1, P2
-from protocols.permllm.context import SAFE_BITS, Context, Step
-from protocols.permllm.masked import Masked, safe_mask
+from protocols.permllm.context import Context, Step
+from protocols.permllm.domain import SAFE_BITS
+from protocols.permllm.masked import Masked
 
 
 @dataclass
@@ -45,9 +45,9 @@ class Rows:
     opened: Tensor
 
     @classmethod
-    def empty(cls, heads: int, width: int) -> "Rows":
+    def empty(cls, heads: int, width: int, dtype: torch.dtype) -> "Rows":
         """No rows yet."""
-        none = torch.empty((heads, 0, width), dtype=torch.int64)
+        none = torch.empty((heads, 0, width), dtype=dtype)
         return cls(none, none, none, none)
 
 
@@ -59,14 +59,15 @@ def extend(rows: Tensor, new: Tensor) -> Tensor:
 class Cache:
     """Keys and values seen so far, (h, L, w) each."""
 
-    def __init__(self, heads: int, width: int) -> None:
+    def __init__(self, heads: int, width: int, dtype: torch.dtype) -> None:
         self.shape = (heads, width)
+        self._dtype = dtype
         self.clear()
 
     def clear(self) -> None:
         """Forget all rows."""
-        self.keys = Rows.empty(*self.shape)
-        self.values = Rows.empty(*self.shape)
+        self.keys = Rows.empty(*self.shape, self._dtype)
+        self.values = Rows.empty(*self.shape, self._dtype)
         self.length = 0  # rows that the offline pass has seen
 
 
@@ -81,9 +82,10 @@ class Scores(Step):
     def __init__(self, ctx: Context, name: str, cache: Cache) -> None:
         super().__init__(ctx, name)
         self._cache = cache
-        self._query_mask = torch.empty(0, dtype=torch.int64)  # P1: a
+        self._scale = cache.shape[1] ** 0.5  # scores are sums over the width
+        self._query_mask = torch.empty(0)  # P1: a
         self._pads: list[Tensor] = []  # P0: r of q, k, v
-        self._share = torch.empty(0, dtype=torch.int64)  # P0: τ0; P1: a·b + τ1 − μ
+        self._share = torch.empty(0)  # P0: τ0; P1: a·b + τ1 − μ
 
     def __call__(self, q: Masked, k: Masked, v: Masked) -> Masked:
         """(h, n, w) each → (h, n, L) at the sum of the scales of q and k."""
@@ -98,23 +100,25 @@ class Scores(Step):
         shape = (*q.shape[:2], self._cache.length)
         if self.role != P1:
             stream = self.ctx.p0p2(self.name)
-            self._pads = [stream.int64(*x.shape) for x in (q, k, v)]
-            tau0 = stream.int64(*shape)
+            self._pads = [self.domain.mask(stream, *x.shape) for x in (q, k, v)]
+            tau0 = self.domain.mask(stream, *shape, scale=self._scale)
         if self.role == P0:
             self._share = tau0
             return None
         keys, values = self._cache.keys, self._cache.values
         keys.mask, values.mask = extend(keys.mask, k.held), extend(values.mask, v.held)
-        mu = self.ctx.p1p2(self.name).int64(*shape)
+        mu = self.domain.mask(self.ctx.p1p2(self.name), *shape, scale=self._scale)
         if self.role == P2:
             keys.pad = extend(keys.pad, self._pads[1])
             values.pad = extend(values.pad, self._pads[2])
-            cross = ring.matmul_t(self._pads[0], keys.mask) + ring.matmul_t(q.held, keys.pad)
+            cross = self.domain.matmul_t(self._pads[0], keys.mask) + self.domain.matmul_t(
+                q.held, keys.pad
+            )
             self.party.send(P1, cross - tau0)
             return mu
         (tau1,) = self.party.recv(P2)
         self._query_mask = q.held
-        self._share = ring.matmul_t(q.held, keys.mask) + tau1 - mu
+        self._share = self.domain.matmul_t(q.held, keys.mask) + tau1 - mu
         return mu
 
     def _online(self, q: Masked, k: Masked, v: Masked) -> Tensor | None:
@@ -123,12 +127,14 @@ class Scores(Step):
             opened = [x.held - r for x, r in zip((q, k, v), self._pads, strict=True)]
             self.party.send(P1, *opened)
             keys.value, values.value = extend(keys.value, k.held), extend(values.value, v.held)
-            local = ring.matmul_t(q.held, keys.value) + self._share
+            local = self.domain.matmul_t(q.held, keys.value) + self._share
             (share,) = self.party.recv(P1)
             return local + share
         e_q, e_k, e_v = self.party.recv(P0)
         keys.opened, values.opened = extend(keys.opened, e_k), extend(values.opened, e_v)
-        cross = ring.matmul_t(e_q, keys.mask) + ring.matmul_t(self._query_mask, keys.opened)
+        cross = self.domain.matmul_t(e_q, keys.mask) + self.domain.matmul_t(
+            self._query_mask, keys.opened
+        )
         self.party.send(P0, cross + self._share)
         return None
 
@@ -139,9 +145,9 @@ class WeightedSum(Step):
     def __init__(self, ctx: Context, name: str, cache: Cache) -> None:
         super().__init__(ctx, name)
         self._cache = cache
-        self._weight_mask = torch.empty(0, dtype=torch.int64)  # P1: e
-        self._pad = torch.empty(0, dtype=torch.int64)  # P0: r of p
-        self._share = torch.empty(0, dtype=torch.int64)  # P0: τ0; P1: e·d + τ1 − μ'
+        self._weight_mask = torch.empty(0)  # P1: e
+        self._pad = torch.empty(0)  # P0: r of p
+        self._share = torch.empty(0)  # P0: τ0; P1: e·d + τ1 − μ'
 
     def __call__(self, p: Masked, value_frac: int) -> Masked:
         """(h, n, L) → (h, n, w) at the sum of the scales of p and v."""
@@ -155,32 +161,32 @@ class WeightedSum(Step):
         values, shape = self._cache.values, self._out_shape(p)
         if self.role != P1:
             stream = self.ctx.p0p2(self.name)
-            self._pad = stream.int64(*p.shape)
-            tau0 = stream.int64(*shape)
+            self._pad = self.domain.mask(stream, *p.shape)
+            tau0 = self.domain.mask(stream, *shape)
         if self.role == P0:
             self._share = tau0
             return None
-        mu = safe_mask(self.ctx.p1p2(self.name), SAFE_BITS, *shape)
+        mu = self.domain.safe_mask(self.ctx.p1p2(self.name), SAFE_BITS, *shape)
         masks = columns(values.mask)
         if self.role == P2:
             pads = columns(values.pad)
-            cross = ring.matmul_t(self._pad, masks) + ring.matmul_t(p.held, pads)
+            cross = self.domain.matmul_t(self._pad, masks) + self.domain.matmul_t(p.held, pads)
             self.party.send(P1, cross - tau0)
             return mu
         (tau1,) = self.party.recv(P2)
         self._weight_mask = p.held
-        self._share = ring.matmul_t(p.held, masks) + tau1 - mu
+        self._share = self.domain.matmul_t(p.held, masks) + tau1 - mu
         return mu
 
     def _online(self, p: Masked) -> Tensor | None:
         values = self._cache.values
         if self.role == P0:
             self.party.send(P1, p.held - self._pad)
-            local = ring.matmul_t(p.held, columns(values.value)) + self._share
+            local = self.domain.matmul_t(p.held, columns(values.value)) + self._share
             (share,) = self.party.recv(P1)
             return local + share
         (e_p,) = self.party.recv(P0)
-        cross = ring.matmul_t(e_p, columns(values.mask))
-        cross += ring.matmul_t(self._weight_mask, columns(values.opened))
+        cross = self.domain.matmul_t(e_p, columns(values.mask))
+        cross += self.domain.matmul_t(self._weight_mask, columns(values.opened))
         self.party.send(P0, cross + self._share)
         return None

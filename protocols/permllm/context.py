@@ -11,24 +11,19 @@ Keys (prepare): P2 draws k02 and k12 and sends each to the role it shares it wit
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
 from protocols.arith.prg import Prg, Stream
 from protocols.party import P0, P1, P2, Party, Role
-from protocols.permllm.masked import Masked, truncate_mask, truncate_value
-
-VALUE_FRAC = 14  # smallest scale of an activation that enters a linear layer
-LINEAR_FRAC = 30  # scale of every linear layer's output, and of the residual stream
-WINDOW_FRAC = 16  # scale at which P1 sees permuted values, in a 32-bit window: |x| < 2^15
-BOUND_BITS = 10  # |q|, |k|, |v|, |o| < 2^10
-SAFE_BITS = LINEAR_FRAC + BOUND_BITS  # k of the exact truncations
+from protocols.permllm.domain import Domain
+from protocols.permllm.masked import Masked
 
 
 class Context:
     """A role's party, PRG keys and current pass ("offline" or "online")."""
 
-    def __init__(self, party: Party, seed: int | None) -> None:
+    def __init__(self, party: Party, seed: int | None, domain: Domain) -> None:
         self.party = party
+        self.domain = domain
         self.role: Role = party.role
         self.offline_pass = True
         self._seed = seed
@@ -64,10 +59,11 @@ class Context:
         self.offline_pass = False
 
     def truncate(self, x: Masked, bits: int) -> Masked:
-        """x at `bits` fewer fractional bits, exactly to 1 ulp (`masked`); local to every role."""
+        """x at `bits` fewer fractional bits, exactly to 1 ulp (`domain`); local to every role."""
         if x.half is None:
             return Masked(x.shape, x.frac - bits, None)
-        shift = truncate_mask if self.offline_pass else truncate_value
+        domain = self.domain
+        shift = domain.truncate_mask if self.offline_pass else domain.truncate_value
         return Masked(x.shape, x.frac - bits, shift(x.half, bits))
 
     def p0p2(self, name: str) -> Stream:
@@ -97,6 +93,11 @@ class Step:
         self.name = name
 
     @property
+    def domain(self) -> Domain:
+        """The numbers of all shares."""
+        return self.ctx.domain
+
+    @property
     def role(self) -> Role:
         """The role this object plays."""
         return self.ctx.role
@@ -105,16 +106,6 @@ class Step:
     def party(self) -> Party:
         """Messages to the other roles."""
         return self.ctx.party
-
-
-def encode(x: Tensor, frac: int) -> Tensor:
-    """Fixed point: round(x · 2^frac), int64."""
-    return torch.round(x.to(torch.float64) * 2.0**frac).to(torch.int64)
-
-
-def decode(x: Tensor, frac: int) -> Tensor:
-    """float64 value of a fixed-point tensor."""
-    return x.to(torch.float64) * 2.0**-frac
 
 
 def agree_exponents(ctx: Context, exponents: Sequence[int] | None, count: int) -> list[int]:

@@ -1,110 +1,162 @@
 """PermLLM's communication in closed form: payload bytes by ordered pair, and hops, for each phase.
 
-The tables in the steps' docstrings, added up. h heads, n new tokens, L keys, w = d/h.
+The tables in the steps' docstrings, added up. h heads, n new tokens, L keys, w = d/h; an element has
+8 bytes, one in a window 4; with float32 shares both have 4.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from dataclasses import dataclass
 from math import prod
 from typing import assert_never
 
 from protocols.arith.prg import KEY_BYTES
 from protocols.party import P0, P1, P2, Phase, Role
 from protocols.permllm.bfv import public_key_bytes, query_bytes, reply_bytes
+from protocols.permllm.domain import Domain
 from protocols.system import PhaseCost
 from protocols.transformer.spec import TransformerSpec
-from protocols.workload import Argmax, Layer, Nonlinear, Workload
+from protocols.workload import Argmax, Generation, Layer, Nonlinear, Workload, steps
 
 Bytes = Counter[tuple[Role, Role]]
+EXPONENT_BYTES = 8
 _KEYS: Bytes = Counter({(P2, P0): KEY_BYTES, (P2, P1): KEY_BYTES})
 _MATRICES = 4  # weight exponents agreed on in a layer
+_TABLES = 2  # and in a model
 
 
-def cost(workload: Workload) -> dict[Phase, PhaseCost]:
+def cost(workload: Workload, domain: Domain) -> dict[Phase, PhaseCost]:
     """All phases of one evaluation of `workload`."""
+    sizes = Sizes(domain.dtype.itemsize, domain.window_dtype.itemsize)
     match workload:
         case Argmax(n):
-            return _argmax(n)
+            return sizes.argmax(n)
         case Nonlinear():
-            return _nonlinear(workload)
+            return sizes.nonlinear(prod(workload.shape))
         case Layer():
-            return _layer(workload)
+            return sizes.layer(workload)
+        case Generation():
+            return sizes.generation(workload)
         case _:
             assert_never(workload)
 
 
-def _argmax(n: int) -> dict[Phase, PhaseCost]:
-    online = {
-        (P1, P0): 4 * n + query_bytes(n),
-        (P0, P1): 4 * n + reply_bytes(),
-    }
-    return {
-        "prepare": PhaseCost(2, dict(_KEYS + Counter({(P1, P0): public_key_bytes()}))),
-        "offline": PhaseCost(1, {(P2, P1): 4 * n}),
-        "input": PhaseCost(0),
-        "online": PhaseCost(4, online),
-    }
+@dataclass(frozen=True)
+class Sizes:
+    """Costs for elements of `wide` bytes, of `narrow` bytes in a window."""
 
+    wide: int
+    narrow: int
 
-def _nonlinear(workload: Nonlinear) -> dict[Phase, PhaseCost]:
-    size = prod(workload.shape)
-    return {
-        "prepare": PhaseCost(1, dict(_KEYS)),
-        "offline": PhaseCost(1, _permuted_offline(size)),
-        "input": PhaseCost(1, {(P1, P0): 8 * size}),
-        "online": PhaseCost(2, _permuted_online(size)),
-    }
+    def argmax(self, n: int) -> dict[Phase, PhaseCost]:
+        """Share, select."""
+        online = self._selected(n) + Counter({(P1, P0): self.narrow * n})
+        return {
+            "prepare": PhaseCost(2, _KEYS + Counter({(P1, P0): public_key_bytes()})),
+            "offline": PhaseCost(1, {(P2, P1): self.narrow * n}),
+            "input": PhaseCost(0),
+            "online": PhaseCost(4, online),
+        }
 
+    def nonlinear(self, size: int) -> dict[Phase, PhaseCost]:
+        """One permuted function."""
+        return {
+            "prepare": PhaseCost(1, _KEYS),
+            "offline": PhaseCost(1, self._permuted_offline(size)),
+            "input": PhaseCost(1, {(P1, P0): self.wide * size}),
+            "online": PhaseCost(2, self._permuted_online(size)),
+        }
 
-def _permuted_offline(size: int, inputs: int = 1) -> Bytes:
-    return Counter({(P2, P1): 4 * size * inputs, (P2, P0): 8 * size})
+    def layer(self, work: Layer) -> dict[Phase, PhaseCost]:
+        """One layer; its cached rows are opened to P1 in the input phase."""
+        spec, n, past = work.spec, work.q_len, work.kv_len - work.q_len
+        rows = 2 * self.wide * spec.d_kv * past
+        given = Counter({(P1, P0): self.wide * n * spec.d_model + rows}) + Counter({(P0, P1): rows})
+        return {
+            "prepare": PhaseCost(2, _KEYS + self._layer_prepare(spec)),
+            "offline": PhaseCost(2, self._layer_offline(spec, n, work.kv_len)),
+            "input": PhaseCost(2 if past else 1, given),
+            "online": PhaseCost(12, self._layer_online(spec, n, work.kv_len)),
+        }
 
+    def generation(self, work: Generation) -> dict[Phase, PhaseCost]:
+        """Embedding, layers, head and selection of every step."""
+        spec = work.spec
+        prepare = _KEYS + self._tables_prepare(spec)
+        for _ in range(spec.n_layers):
+            prepare = prepare + self._layer_prepare(spec)
+        offline, online, hops, length = Bytes(), Bytes(), 0, 0
+        for step in steps(work):
+            n, length = step.tokens, length + step.tokens
+            offline += self._ends_offline(spec, n)
+            online += self._ends_online(spec, n)
+            hops += 12 * spec.n_layers + (4 if spec.family == "bert" else 6)
+            for _ in range(spec.n_layers):
+                offline += self._layer_offline(spec, n, length)
+                online += self._layer_online(spec, n, length)
+        count = len(steps(work))
+        return {
+            "prepare": PhaseCost(2 if spec.family == "bert" else 3, prepare),
+            "offline": PhaseCost(2 * count, offline),
+            "input": PhaseCost(0),
+            "online": PhaseCost(hops, online),
+        }
 
-def _permuted_online(size: int, inputs: int = 1) -> Bytes:
-    return Counter({(P0, P1): 4 * size * inputs, (P1, P0): 8 * size})
+    def _selected(self, n: int) -> Bytes:
+        return Counter({(P0, P1): self.narrow * n + reply_bytes(), (P1, P0): query_bytes(n)})
 
+    def _permuted_offline(self, size: int, inputs: int = 1) -> Bytes:
+        return Counter({(P2, P1): self.narrow * size * inputs, (P2, P0): self.wide * size})
 
-def _layer(work: Layer) -> dict[Phase, PhaseCost]:
-    spec, n = work.spec, work.q_len
-    past = 16 * spec.d_model * (work.kv_len - n)
-    given: Mapping[tuple[Role, Role], int] = {
-        (P1, P0): 8 * n * spec.d_model + past,
-        **({(P0, P1): past} if past else {}),
-    }
-    return {
-        "prepare": PhaseCost(2, layer_prepare(spec)),
-        "offline": PhaseCost(2, layer_offline(spec, n, work.kv_len)),
-        "input": PhaseCost(2 if past else 1, given),
-        "online": PhaseCost(12, layer_online(spec, n, work.kv_len)),
-    }
+    def _permuted_online(self, size: int, inputs: int = 1) -> Bytes:
+        return Counter({(P0, P1): self.narrow * size * inputs, (P1, P0): self.wide * size})
 
+    def _linear_offline(self, size: int) -> Bytes:
+        return Counter({(P2, P1): self.wide * size, (P1, P0): self.wide * size})
 
-def layer_prepare(spec: TransformerSpec) -> Bytes:
-    """Keys, exponents and masked weights."""
-    d, inner = spec.d_model, _inner(spec)
-    weights = 4 * d * d + inner * d + d * spec.d_ff + _diagonals(spec) * d
-    return _KEYS + Counter({(P0, P1): 8 * weights + 8 * _MATRICES, (P0, P2): 8 * _MATRICES})
+    def _layer_prepare(self, spec: TransformerSpec) -> Bytes:
+        d, inner = spec.d_model, _inner(spec)
+        weights = (2 * d + 2 * spec.d_kv + inner + spec.d_ff + _diagonals(spec)) * d
+        exponents = EXPONENT_BYTES * _MATRICES
+        return Counter({(P0, P1): self.wide * weights + exponents, (P0, P2): exponents})
 
+    def _layer_offline(self, spec: TransformerSpec, n: int, length: int) -> Bytes:
+        d, wide = spec.d_model, self.wide
+        outputs = n * (3 * d + 2 * spec.d_kv + _inner(spec) + _diagonals(spec) * d)
+        rotary = wide * n * (d + spec.d_kv) if spec.rotary else 0
+        shares = wide * (spec.n_heads * n * length + n * d)
+        total = self._linear_offline(outputs) + Counter({(P2, P1): shares, (P1, P0): rotary})
+        for size, inputs in _functions(spec, n, length):
+            total += self._permuted_offline(size, inputs)
+        return total
 
-def layer_offline(spec: TransformerSpec, n: int, length: int) -> Bytes:
-    """Linear correlations, rotary corrections, and those of the five permuted or cached steps."""
-    d, heads = spec.d_model, spec.n_heads
-    linear = 8 * n * (5 * d + _inner(spec) + _diagonals(spec) * d)
-    rotary = 16 * n * d if spec.rotary else 0
-    scores, values = 8 * heads * n * length, 8 * n * d
-    total = Counter({(P2, P1): linear + scores + values, (P1, P0): linear + rotary})
-    for size, inputs in _functions(spec, n, length):
-        total += _permuted_offline(size, inputs)
-    return total
+    def _layer_online(self, spec: TransformerSpec, n: int, length: int) -> Bytes:
+        d, wide = spec.d_model, self.wide
+        scores, opened = wide * spec.n_heads * n * length, wide * n * (d + 2 * spec.d_kv)
+        total = Counter({(P0, P1): opened + scores, (P1, P0): scores + wide * n * d})
+        for size, inputs in _functions(spec, n, length):
+            total += self._permuted_online(size, inputs)
+        return total
 
+    def _tables_prepare(self, spec: TransformerSpec) -> Bytes:
+        d, exponents = spec.d_model, EXPONENT_BYTES * _TABLES
+        total = Counter({(P0, P1): self.narrow * spec.vocab * d + exponents, (P0, P2): exponents})
+        if spec.family == "bert":
+            return total + Counter({(P0, P1): self.wide * d})
+        return total + Counter({(P0, P1): self.wide * spec.vocab * d, (P1, P0): public_key_bytes()})
 
-def layer_online(spec: TransformerSpec, n: int, length: int) -> Bytes:
-    """Opened rows and shares of attention, and the four permuted functions."""
-    d, scores = spec.d_model, 8 * spec.n_heads * n * length
-    total = Counter({(P0, P1): 24 * n * d + scores, (P1, P0): scores + 8 * n * d})
-    for size, inputs in _functions(spec, n, length):
-        total += _permuted_online(size, inputs)
-    return total
+    def _ends_offline(self, spec: TransformerSpec, n: int) -> Bytes:
+        d, embedded = spec.d_model, self.narrow * n * spec.d_model
+        total = Counter({(P2, P1): embedded, (P1, P0): embedded})
+        if spec.family == "bert":
+            return total + self._permuted_offline(n * d) + self._linear_offline(n * d)
+        head = self._permuted_offline(d) + self._linear_offline(spec.vocab)
+        return total + head + Counter({(P2, P1): self.narrow * spec.vocab})
+
+    def _ends_online(self, spec: TransformerSpec, n: int) -> Bytes:
+        d, total = spec.d_model, Counter({(P1, P0): self.narrow * n * spec.vocab})
+        if spec.family == "bert":
+            return total + self._permuted_online(n * d) + Counter({(P0, P1): self.wide * n * d})
+        return total + self._permuted_online(d) + self._selected(spec.vocab)
 
 
 def _functions(spec: TransformerSpec, n: int, length: int) -> list[tuple[int, int]]:

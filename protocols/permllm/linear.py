@@ -13,145 +13,144 @@ Offline: w0 from the stream of P0 and the dealer; the dealer computes w1 = U·λ
 | offline | P1 | P0 | (W − U)·λx + w1 − λy | 8·n·m | 2 |
 
 P0 learns W·λx − λy (λy hides it); P1 learns W − U and w1 (U and w0 hide them); P2 learns λx, λy.
-Shapes: W (m, k) as int16 or int32 at scale 2^frac, x (n, k) at LINEAR_FRAC − frac, y (n, m) at
-LINEAR_FRAC. A diagonal layer y = g∘x + b is the same with W = diag(g). Source: PermLLM, section 3,
-in masked form.
+Shapes: W (m, k) at scale 2^frac, x (n, k) at LINEAR_FRAC − frac, y (n, m) at LINEAR_FRAC.
+A diagonal layer y = g∘x + b is the same with W = diag(g). A narrow layer works on windows (4 bytes
+an element), for inputs that arrive as such. Source: PermLLM, section 3, in masked form.
 """
-
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from protocols.arith import ring
+from protocols.arith.prg import Stream
 from protocols.party import P0, P1, P2
-from protocols.permllm.context import LINEAR_FRAC, VALUE_FRAC, Context, Step, encode
-from protocols.permllm.masked import Masked, safe_mask
+from protocols.permllm.context import Context, Step
+from protocols.permllm.domain import LINEAR_FRAC, MAX_WEIGHT_FRAC, FixedWeight
+from protocols.permllm.masked import Masked
 
 BLOCK_ELEMENTS = 1 << 21  # weights a prepare message and a dealer's block: 16 MiB of int64
-MAX_FRAC = LINEAR_FRAC - VALUE_FRAC
-
-
-@dataclass(frozen=True)
-class FixedWeight:
-    """A weight tensor as integers: weight ≈ values · 2^−frac; bias int64 at LINEAR_FRAC."""
-
-    values: Tensor
-    frac: int
-    bias: Tensor
-
-
-def quantize(weight: Tensor, bias: Tensor | None, bits: int = 16) -> FixedWeight:
-    """Round a weight matrix (m, k) to `bits`-bit integers, scaled by the largest power of two that
-    fits (at most 2^MAX_FRAC)."""
-    largest = float(weight.abs().max()) if weight.numel() else 0.0
-    limit = (1 << (bits - 1)) - 1
-    frac = MAX_FRAC
-    while frac > 0 and largest * 2.0**frac > limit:
-        frac -= 1
-    if largest * 2.0**frac > limit:
-        raise ValueError(f"a weight of magnitude {largest:g} does not fit {bits} bits")
-    dtype = torch.int16 if bits == 16 else torch.int32
-    values = torch.empty(weight.shape, dtype=dtype)
-    for row, out in zip(torch.split(weight, 1024), torch.split(values, 1024), strict=True):
-        out.copy_((row * 2.0**frac).round_())
-    zeros = torch.zeros(weight.shape[0], dtype=torch.int64)
-    return FixedWeight(values, frac, zeros if bias is None else encode(bias, LINEAR_FRAC))
 
 
 class Linear(Step):
-    """y = Wx + b. P0 is built with its weights, the others with None."""
+    """y = Wx + b. P0 is built with its weights, the others with None.
+
+    shares: another layer whose weights, and masked weights at P1, this one uses as its own.
+    """
 
     def __init__(
-        self, ctx: Context, name: str, shape: tuple[int, int], weight: FixedWeight | None
+        self,
+        ctx: Context,
+        name: str,
+        shape: tuple[int, int],
+        weight: FixedWeight | None,
+        shares: "Linear | None" = None,
     ) -> None:
         super().__init__(ctx, name)
         self.shape = shape
+        self._origin: Linear = self if shares is None else shares
         self.weight = weight
-        self.frac = MAX_FRAC if weight is None else weight.frac
-        self._hidden = torch.empty(0, dtype=torch.int64)  # P1: W − U
-        self._bracket = torch.empty(0, dtype=torch.int64)  # P0
+        self.frac = MAX_WEIGHT_FRAC if self._origin.weight is None else self._origin.weight.frac
+        self._hidden = torch.empty(0)  # P1: W − U
+        self._bracket = torch.empty(0)  # P0
 
     @property
     def in_frac(self) -> int:
         """Scale that the input must have."""
-        return LINEAR_FRAC - self.frac
+        return self.out_frac - self.frac
 
     @property
-    def _block_rows(self) -> int:
-        return max(1, BLOCK_ELEMENTS // self.shape[1])
-
-    def _blocks(self) -> list[tuple[int, int]]:
-        """Row ranges of the prepare messages and of the dealer's walk over U."""
-        m, step = self.shape[0], self._block_rows
-        return [(lo, min(m, lo + step)) for lo in range(0, m, step)]
+    def out_frac(self) -> int:
+        """Scale of the output."""
+        return LINEAR_FRAC
 
     def prepare(self) -> None:
-        """Give P1 its masked copy of the weights."""
+        """Give P1 its masked copy of the weights, block by block."""
         if self.role == P0:
-            stream = self.ctx.model_stream(self.name)
+            stream = self.ctx.model_stream(self._origin.name)
             for lo, hi in self._blocks():
-                u = stream.int64(hi - lo, self.shape[1])
+                u = self._weight_mask(stream, hi - lo)
                 self.party.send(P1, self._weights.values[lo:hi] - u)
         if self.role == P1:
-            self._hidden = torch.empty(self.shape, dtype=torch.int64)
+            if not self._origin._hidden.numel():
+                self._origin._hidden = torch.empty(self.shape, dtype=self._dtype)
             for lo, hi in self._blocks():
-                (block,) = self.party.recv(P0)
-                self._hidden[lo:hi] = block
+                (self._origin._hidden[lo:hi],) = self.party.recv(P0)
+
+    def __call__(self, x: Masked, safe_bits: int | None = None) -> Masked:
+        """x (n, k) → y (n, m); `safe_bits` asks for a mask that allows exact truncation."""
+        if x.frac != self.in_frac:
+            raise ValueError(f"{self.name}: input at scale {x.frac}, expected {self.in_frac}")
+        shape = (x.shape[0], self.shape[0])
+        walk = self._offline if self.ctx.offline_pass else self._online
+        return Masked(shape, self.out_frac, walk(x, shape, safe_bits))
+
+    def _offline(self, x: Masked, shape: tuple[int, int], safe_bits: int | None) -> Tensor | None:
+        if self.role == P0:
+            (correction,) = self.party.recv(P1)
+            w0 = self._mask(self.ctx.p0p2(self.name), *shape)
+            self._bracket = correction + w0 + self._weights.bias
+            return None
+        stream = self.ctx.p1p2(self.name)
+        if safe_bits is None:
+            out = self._mask(stream, *shape)
+        else:
+            out = self.domain.safe_mask(stream, safe_bits, *shape)
+        if self.role == P2:
+            w0 = self._mask(self.ctx.p0p2(self.name), *shape)
+            self.party.send(P1, self._times_u(x.held) - w0)
+        else:
+            (w1,) = self.party.recv(P2)
+            self.party.send(P0, self._apply(self._origin._hidden, x.held) + w1 - out)
+        return out
+
+    def _online(self, x: Masked, shape: tuple[int, int], safe_bits: int | None) -> Tensor | None:
+        if self.role != P0:
+            return None
+        return self._apply(self._weights.values, x.held) + self._bracket
 
     @property
     def _weights(self) -> FixedWeight:
-        if self.weight is None:
+        if self._origin.weight is None:
             raise RuntimeError("only P0 holds weights")
-        return self.weight
+        return self._origin.weight
 
-    def offline(self, x: Masked, safe_bits: int | None = None) -> Masked:
-        """x (n, k) → y (n, m); `safe_bits` asks for a mask that allows exact truncation."""
-        shape = (x.shape[0], self.shape[0])
-        if self.role == P0:
-            (correction,) = self.party.recv(P1)
-            w0 = self.ctx.p0p2(self.name).int64(*shape)
-            self._bracket = correction + w0 + self._weights.bias
-            return Masked(shape, LINEAR_FRAC, None)
-        stream = self.ctx.p1p2(self.name)
-        out = stream.int64(*shape) if safe_bits is None else safe_mask(stream, safe_bits, *shape)
-        if self.role == P2:
-            self.party.send(P1, self._times_u(x.held) - self.ctx.p0p2(self.name).int64(*shape))
-        else:
-            (w1,) = self.party.recv(P2)
-            self.party.send(P0, self._apply(self._hidden, x.held) + w1 - out)
-        return Masked(shape, LINEAR_FRAC, out)
+    @property
+    def _dtype(self) -> torch.dtype:
+        return self.domain.dtype
 
-    def online(self, x: Masked) -> Masked:
-        """Local at P0."""
-        shape = (x.shape[0], self.shape[0])
-        if self.role != P0:
-            return Masked(shape, LINEAR_FRAC, None)
-        return Masked(shape, LINEAR_FRAC, self._apply(self._weights.values, x.held) + self._bracket)
+    def _mask(self, stream: Stream, *shape: int, scale: float = 1.0) -> Tensor:
+        return self.domain.mask(stream, *shape, scale=scale)
 
-    def __call__(self, x: Masked, safe_bits: int | None = None) -> Masked:
-        """Walk the current pass."""
-        if x.frac != self.in_frac:
-            raise ValueError(f"{self.name}: input at scale {x.frac}, expected {self.in_frac}")
-        return self.offline(x, safe_bits) if self.ctx.offline_pass else self.online(x)
+    def _weight_mask(self, stream: Stream, rows: int) -> Tensor:
+        """The next rows of U."""
+        return self._mask(stream, rows, self.shape[1], scale=2.0 ** (15 - self.frac))
+
+    def _blocks(self) -> list[tuple[int, int]]:
+        """Row ranges of the prepare messages and of the dealer's walk over U."""
+        m, step = self.shape[0], max(1, BLOCK_ELEMENTS // self.shape[1])
+        return [(lo, min(m, lo + step)) for lo in range(0, m, step)]
 
     def _times_u(self, mask: Tensor) -> Tensor:
         """U·λ at the dealer, which expands U block by block and never stores it."""
-        stream = self.ctx.model_stream(self.name)
-        rows = [
-            self._apply(stream.int64(hi - lo, self.shape[1]), mask) for lo, hi in self._blocks()
-        ]
+        stream = self.ctx.model_stream(self._origin.name)
+        rows = [self._apply(self._weight_mask(stream, hi - lo), mask) for lo, hi in self._blocks()]
         return torch.cat(rows, dim=1)
 
     def _apply(self, weight: Tensor, x: Tensor) -> Tensor:
-        return ring.linear(weight, x)
+        return self.domain.linear(weight, x)
 
 
 class Diagonal(Linear):
     """y = g∘x + b with P0's secret gains g (d,): GLM's and BERT's residual branch."""
 
-    def __init__(self, ctx: Context, name: str, d: int, gains: FixedWeight | None) -> None:
-        super().__init__(ctx, name, (d, 1), gains)
+    def __init__(
+        self,
+        ctx: Context,
+        name: str,
+        d: int,
+        gains: FixedWeight | None,
+        shares: Linear | None = None,
+    ) -> None:
+        super().__init__(ctx, name, (d, 1), gains, shares)
 
     def _apply(self, weight: Tensor, x: Tensor) -> Tensor:
         return weight.reshape(-1) * x
@@ -160,8 +159,20 @@ class Diagonal(Linear):
         return [(0, self.shape[0])]
 
 
-def fixed_gains(gain: Tensor, bias: Tensor | None, frac: int) -> FixedWeight:
-    """Gains (d,) as int64 at scale 2^frac."""
-    zeros = torch.zeros(gain.shape[0], dtype=torch.int64)
-    b = zeros if bias is None else encode(bias, LINEAR_FRAC)
-    return FixedWeight(encode(gain, frac).reshape(-1, 1), frac, b)
+class NarrowLinear(Linear):
+    """y = Wx on windows: x at scale 0, y at the weights' own scale."""
+
+    @property
+    def out_frac(self) -> int:
+        """The weights' scale: x has none."""
+        return self.frac
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return self.domain.window_dtype
+
+    def _mask(self, stream: Stream, *shape: int, scale: float = 1.0) -> Tensor:
+        return self.domain.narrow_mask(stream, *shape, scale=scale)
+
+    def _offline(self, x: Masked, shape: tuple[int, int], safe_bits: int | None) -> Tensor | None:
+        return super()._offline(x, shape, None)

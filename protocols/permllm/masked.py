@@ -3,22 +3,13 @@
 Every protocol step is walked twice with the same code: in the offline pass P1 and P2 hold λ and P0
 nothing; in the online pass P0 holds Δ and P1 nothing. `Masked` is what the walking role holds.
 
-Scales: x is fixed point with `frac` fractional bits in Z_2^64.
-
-Exact local truncation by s bits: if λ, read as an unsigned number, lies in [2^k, 2^64 − 2^k) and
-|x| < 2^k, then Δ + λ = x + 2^64 over the integers, so
-    x / 2^s = (Δ >> s) + (λ >> s) − 2^(64−s)        (logical shifts, each half rounds down)
-and adding 1 centres the error within ±1 ulp. No probability of failure. The price: Δ of two secrets
-x, x' differ in distribution by at most 2·|x − x'|·2^-64 (each edge of the mask's density counts once).
+Scales: x carries `frac`, its number of fractional bits (`domain` says what that means).
 """
 
 from dataclasses import dataclass, replace
 from math import prod
 
-import torch
 from torch import Tensor
-
-from protocols.arith.prg import Stream
 
 
 @dataclass(frozen=True)
@@ -70,14 +61,9 @@ class Masked:
         half = None if self.half is None else self.half.narrow(dim, start, length)
         return replace(self, shape=tuple(shape), half=half)
 
-    def shift_by(self, public: Tensor) -> "Masked":
-        """x + a public int64 tensor at x's scale; only P0 may call it, in the online pass."""
-        return replace(self, half=self.held + public)
-
-    def scale_up(self, bits: int) -> "Masked":
-        """The same secret with `bits` more fractional bits (a local shift of both halves)."""
-        half = None if self.half is None else self.half << bits
-        return replace(self, frac=self.frac + bits, half=half)
+    def shift_by(self, known: Tensor) -> "Masked":
+        """x + a tensor that P0 knows, encoded at x's scale; for P0 in the online pass."""
+        return replace(self, half=self.held + known)
 
     def __add__(self, other: "Masked") -> "Masked":
         if (self.shape, self.frac) != (other.shape, other.frac):
@@ -85,30 +71,3 @@ class Masked:
         if self.half is None or other.half is None:
             return replace(self, half=None)
         return replace(self, half=self.half + other.half)
-
-
-def safe_mask(stream: Stream, bits: int, *shape: int) -> Tensor:
-    """A mask from [2^bits, 2^64 − 2^bits): exact truncation of any |x| < 2^bits needs it.
-
-    A uniform draw that falls outside is moved by 2^63 into the middle.
-    """
-    mask = stream.int64(*shape)
-    unsafe = (mask >= -(1 << bits)) & (mask < (1 << bits))
-    return mask ^ (unsafe.to(torch.int64) << 63)
-
-
-def shift_right_logical(x: Tensor, bits: int) -> Tensor:
-    """x >> bits on the unsigned reading of int64."""
-    return (x >> bits) & ((1 << (64 - bits)) - 1)
-
-
-def truncate_mask(mask: Tensor, bits: int) -> Tensor:
-    """The mask's half of an exact truncation (P1, P2)."""
-    return shift_right_logical(mask, bits) if bits else mask
-
-
-def truncate_value(delta: Tensor, bits: int) -> Tensor:
-    """The value's half of an exact truncation (P0)."""
-    if bits == 0:
-        return delta
-    return shift_right_logical(delta, bits) - ((1 << (64 - bits)) - 1)

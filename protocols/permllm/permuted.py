@@ -1,8 +1,7 @@
 """Non-linear functions f on permuted plaintext: P1 sees π(x), never x in order.
 
-P0 draws π and a pad t from its stream with the dealer. Only a 32-bit window of the values travels:
-after a shift by s ≤ 32 both halves are reduced mod 2^32, where the wrap of the masks (a multiple of
-2^(64−s)) vanishes, so |x| < 2^31 at the window's scale is all that must hold.
+P0 draws π and a pad t from its stream with the dealer. Only the window of the values travels (32 bits
+of them, `domain`).
 
 Offline: σ = π(λ >> s) − t to P1; c = π⁻¹(μ) − λ' to P0, with μ and λ' from the masks' stream.
 Online:  P0 sends π(Δ >> s) + t; P1 adds σ, gets π(x), computes y = f(π(x)) in float64, encodes it
@@ -27,7 +26,8 @@ from torch import Tensor
 
 from protocols.arith.prg import Stream
 from protocols.party import P0, P1, P2
-from protocols.permllm.context import WINDOW_FRAC, Context, Step, decode, encode
+from protocols.permllm.context import Context, Step
+from protocols.permllm.domain import WINDOW_FRAC
 from protocols.permllm.masked import Masked
 
 Function = Callable[..., Tensor]  # float64 (rows, cols) a input → float64 (rows, cols)
@@ -40,11 +40,6 @@ def permutation_index(stream: Stream, rows: int, cols: int) -> Tensor:
     return (columns + cols * torch.arange(rows)[:, None])[order].reshape(-1)
 
 
-def window(half: Tensor, shift: int) -> Tensor:
-    """(half >> shift) mod 2^32 as int32."""
-    return (half >> shift).to(torch.int32)
-
-
 class Revealed(Step):
     """P1 learns π(x₁), … for secrets of one shape and scale; nobody else learns anything.
 
@@ -54,8 +49,8 @@ class Revealed(Step):
     def __init__(self, ctx: Context, name: str, window_frac: int = WINDOW_FRAC) -> None:
         super().__init__(ctx, name)
         self._window_frac = window_frac
-        self._pad = torch.empty(0, dtype=torch.int32)  # P0: t
-        self._sigma = torch.empty(0, dtype=torch.int32)  # P1
+        self._pad = torch.empty(0)  # P0: t
+        self._sigma = torch.empty(0)  # P1
         self.index = torch.empty(0, dtype=torch.int64)
 
     def offline(self, inputs: list[Masked], rows: int = 1) -> None:
@@ -66,7 +61,7 @@ class Revealed(Step):
         size = inputs[0].numel
         stream = self.ctx.p0p2(self.name)
         self.index = permutation_index(stream, rows, size // rows)
-        self._pad = stream.int32(len(inputs), size)
+        self._pad = self.domain.narrow_mask(stream, len(inputs), size)
         if self.role == P2:
             self.party.send(P1, self._permute(inputs) - self._pad)
 
@@ -76,12 +71,12 @@ class Revealed(Step):
             self.party.send(P1, self._permute(inputs) + self._pad)
             return None
         (padded,) = self.party.recv(P0)
-        return decode(padded + self._sigma, self._window_frac)
+        return self.domain.decode(padded + self._sigma, self._window_frac)
 
     def _permute(self, inputs: list[Masked]) -> Tensor:
         """π of the windows of this role's halves, int32 (inputs, size)."""
         shift = inputs[0].frac - self._window_frac
-        return torch.stack([window(x.flat[self.index], shift) for x in inputs])
+        return torch.stack([self.domain.window(x.flat[self.index], shift) for x in inputs])
 
 
 class Permuted(Step):
@@ -94,8 +89,8 @@ class Permuted(Step):
         self._function = function
         self._revealed = Revealed(ctx, name, window_frac)
         self._rows = 1
-        self._mu = torch.empty(0, dtype=torch.int64)  # P1
-        self._correction = torch.empty(0, dtype=torch.int64)  # P0: c
+        self._mu = torch.empty(0)  # P1
+        self._correction = torch.empty(0)  # P0: c
 
     def __call__(self, inputs: list[Masked], out_frac: int, rows: int = 1) -> Masked:
         """Inputs of one shape and scale → one output of that shape at scale `out_frac`."""
@@ -114,7 +109,7 @@ class Permuted(Step):
             return None
         size = inputs[0].numel
         masks = self.ctx.p1p2(self.name)
-        self._mu, fresh = masks.int64(size), masks.int64(size)
+        self._mu, fresh = self.domain.mask(masks, size), self.domain.mask(masks, size)
         if self.role == P2:
             restored = torch.empty_like(fresh)
             restored[self._revealed.index] = self._mu
@@ -128,5 +123,5 @@ class Permuted(Step):
             self._correction[self._revealed.index] += reply
             return self._correction
         y = self._function(*seen.reshape(len(inputs), self._rows, -1))
-        self.party.send(P0, encode(y, out_frac).reshape(-1) - self._mu)
+        self.party.send(P0, self.domain.encode(y, out_frac).reshape(-1) - self._mu)
         return None

@@ -1,6 +1,6 @@
 """What PermLLM runs for each experiment: the protocol steps put together."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from math import prod
 from typing import Any, assert_never
@@ -10,48 +10,29 @@ from torch import Tensor
 
 from protocols.inputs import argmax_input, layer_input, nonlinear_input
 from protocols.party import P0, P1
-from protocols.permllm.context import LINEAR_FRAC, WINDOW_FRAC, Context
-from protocols.permllm.layer import TransformerLayer
+from protocols.permllm.context import Context
+from protocols.permllm.domain import LINEAR_FRAC, WINDOW_FRAC
+from protocols.permllm.generation import GenerationProgram
+from protocols.permllm.layer import LayerLinears, Tokens, TransformerLayer
 from protocols.permllm.masked import Masked
 from protocols.permllm.permuted import Permuted
+from protocols.permllm.program import Program
 from protocols.permllm.select import Selection
-from protocols.permllm.share import CachedRows, Input
+from protocols.permllm.share import CachedRows, Input, NarrowInput
 from protocols.plain import apply_nonlinear
+from protocols.transformer.rotary import rotary_tables
 from protocols.transformer.weights import synthetic_layer
-from protocols.workload import Argmax, Layer, Nonlinear, NonlinearOp, Workload
+from protocols.workload import (
+    Argmax,
+    Generation,
+    Layer,
+    Nonlinear,
+    NonlinearOp,
+    UserInput,
+    Workload,
+)
 
 OUTPUT_FRAC: dict[NonlinearOp, int] = {"gelu": 16, "softmax": 24, "layernorm": 16}
-
-
-class Program(ABC):
-    """One role's walk through one experiment; the methods are those of `protocols.system.System`."""
-
-    def __init__(self, ctx: Context, seed: int) -> None:
-        self.ctx = ctx
-        self.seed = seed  # of the synthetic weights and inputs, not of any secret
-
-    @property
-    def owns_input(self) -> bool:
-        """Whether this role holds the input in the clear."""
-        return self.ctx.role == P1
-
-    def prepare(self) -> None:
-        """Nothing, for an experiment without a model."""
-
-    @abstractmethod
-    def offline(self, step: int) -> None:
-        """Walk the steps on masks."""
-
-    def share_input(self, step: int) -> None:
-        """Nothing, where sharing the input belongs to the experiment."""
-
-    @abstractmethod
-    def online(self, step: int) -> None:
-        """Walk the steps on values."""
-
-    @abstractmethod
-    def output(self) -> tuple[Tensor, ...]:
-        """This role's part of the answer."""
 
 
 class ArgmaxProgram(Program):
@@ -59,7 +40,7 @@ class ArgmaxProgram(Program):
 
     def __init__(self, ctx: Context, workload: Argmax, seed: int) -> None:
         super().__init__(ctx, seed)
-        self._input = Input(ctx, "input", (workload.n,), WINDOW_FRAC, narrow=True)
+        self._input = NarrowInput(ctx, "input", (workload.n,), WINDOW_FRAC)
         self._selection = Selection(ctx, "select")
         self._values = argmax_input(workload.n, seed) if self.owns_input else None
         self._index: int | None = None
@@ -137,20 +118,20 @@ class LayerProgram(SharedOutput):
     """One transformer layer: 12 hops."""
 
     def __init__(self, ctx: Context, workload: Layer, seed: int, weight_bits: int) -> None:
-        spec = workload.spec
-        weights = synthetic_layer(spec, seed) if ctx.role == P0 else None
-        self._layer = TransformerLayer(ctx, "layer", spec, weights, weight_bits)
-        past = workload.kv_len - workload.q_len
+        spec, past = workload.spec, workload.kv_len - workload.q_len
+        shape = (workload.q_len, spec.d_model)
+        super().__init__(ctx, seed, Input(ctx, "input", shape, LINEAR_FRAC))
+        weights = synthetic_layer(spec, seed) if self.owns_weights else None
+        linears = LayerLinears(ctx, "layer", spec, weights, weight_bits)
+        self._layer = TransformerLayer(ctx, "layer", spec, linears)
         self._rows = CachedRows(ctx, "past", self._layer.cache, past)
-        self._positions = torch.arange(past, workload.kv_len)
+        positions = torch.arange(past, workload.kv_len)
+        self._tokens = Tokens(rotary_tables(spec, positions) if spec.rotary else None)
         self._workload = workload
-        super().__init__(ctx, seed, Input(ctx, "input", (workload.q_len, spec.d_model), 0))
 
     def prepare(self) -> None:
         """Masked weights to P1."""
         self._layer.prepare()
-        shape = (self._workload.q_len, self._workload.spec.d_model)
-        self._input = Input(self.ctx, "input", shape, self._layer.in_frac)
 
     def offline(self, step: int) -> None:
         """Masks of the cached rows, then the layer."""
@@ -169,18 +150,27 @@ class LayerProgram(SharedOutput):
         self._rows.share(given.past_k, given.past_v)
 
     def _walk(self, x: Masked) -> Masked:
-        return self._layer(x, self._positions)
+        return self._layer(x, self._tokens)
 
 
-def program(workload: Workload, ctx: Context, seed: int, options: Mapping[str, Any]) -> Program:
+def program(
+    workload: Workload,
+    ctx: Context,
+    seed: int,
+    options: Mapping[str, Any],
+    user: UserInput | None,
+) -> Program:
     """The program of one role for `workload`."""
+    bits: int = options.get("weight_bits", 16)
     match workload:
         case Argmax():
             return ArgmaxProgram(ctx, workload, seed)
         case Nonlinear():
             return NonlinearProgram(ctx, workload, seed)
         case Layer():
-            return LayerProgram(ctx, workload, seed, options.get("weight_bits", 16))
+            return LayerProgram(ctx, workload, seed, bits)
+        case Generation():
+            return GenerationProgram(ctx, workload, seed, bits, user)
         case _:
             assert_never(workload)
 

@@ -16,10 +16,13 @@ import torch
 from torch import Tensor
 
 from protocols.party import P0, P1
-from protocols.permllm.context import BOUND_BITS, VALUE_FRAC, Context, Step, encode
-from protocols.permllm.masked import Masked, safe_mask, truncate_mask, truncate_value
-from protocols.transformer.rotary import rotary_tables, rotate_half
+from protocols.permllm.context import Context, Step
+from protocols.permllm.domain import BOUND_BITS, VALUE_FRAC
+from protocols.permllm.masked import Masked
+from protocols.transformer.rotary import rotate_half
 from protocols.transformer.spec import TransformerSpec
+
+Tables = tuple[Tensor, Tensor]  # cos and sin, float64 (n, d_head)
 
 ROTATION_FRAC = 16
 SAFE_BITS = VALUE_FRAC + ROTATION_FRAC + BOUND_BITS + 1
@@ -31,26 +34,26 @@ class Rotary(Step):
     def __init__(self, ctx: Context, name: str, spec: TransformerSpec) -> None:
         super().__init__(ctx, name)
         self._spec = spec
-        self._correction = torch.empty(0, dtype=torch.int64)  # P0
+        self._correction = torch.empty(0)  # P0
 
-    def __call__(self, x: Masked, positions: Tensor) -> Masked:
-        """x (n, heads, d_head) at any scale, positions int64 (n,) → the same shape and scale."""
+    def __call__(self, x: Masked, tables: Tables) -> Masked:
+        """x (n, heads, d_head) at any scale, cos and sin (n, d_head) → the same shape and scale."""
         if self.ctx.offline_pass:
-            return self._offline(x, positions)
+            return self._offline(x, tables)
         if self.role != P0:
             return x
-        rotated = self._rotate(x.held, positions) + self._correction
-        return Masked(x.shape, x.frac, truncate_value(rotated, ROTATION_FRAC))
+        rotated = self._rotate(x.held, tables) + self._correction
+        return Masked(x.shape, x.frac, self.domain.truncate_value(rotated, ROTATION_FRAC))
 
-    def _offline(self, x: Masked, positions: Tensor) -> Masked:
+    def _offline(self, x: Masked, tables: Tables) -> Masked:
         if self.role == P0:
             (self._correction,) = self.party.recv(P1)
             return x
-        fresh = safe_mask(self.ctx.p1p2(self.name), SAFE_BITS, *x.shape)
+        fresh = self.domain.safe_mask(self.ctx.p1p2(self.name), SAFE_BITS, *x.shape)
         if self.role == P1:
-            self.party.send(P0, self._rotate(x.held, positions) - fresh)
-        return Masked(x.shape, x.frac, truncate_mask(fresh, ROTATION_FRAC))
+            self.party.send(P0, self._rotate(x.held, tables) - fresh)
+        return Masked(x.shape, x.frac, self.domain.truncate_mask(fresh, ROTATION_FRAC))
 
-    def _rotate(self, half: Tensor, positions: Tensor) -> Tensor:
-        cos, sin = (encode(t, ROTATION_FRAC)[:, None] for t in rotary_tables(self._spec, positions))
+    def _rotate(self, half: Tensor, tables: Tables) -> Tensor:
+        cos, sin = (self.domain.encode(t, ROTATION_FRAC)[:, None] for t in tables)
         return half * cos + rotate_half(half, self._spec) * sin

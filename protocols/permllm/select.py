@@ -17,6 +17,7 @@ P0 learns nothing; P1 learns the logits in random order, and the token. Source: 
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from protocols.party import P0, P1
@@ -42,6 +43,7 @@ class Selection(Step):
         self._selector: Selector | None = None  # P1
         self._server: Server | None = None  # P0
         self._table: EncodedTable | None = None  # P0
+        self._seen = torch.empty(0)  # P1
 
     def prepare(self) -> None:
         """Fresh BFV keys at P1, the public one at P0."""
@@ -60,6 +62,10 @@ class Selection(Step):
         if self._server is not None:
             self._table = self._server.load_table(self._revealed.index)
 
+    def shown(self, token: int | None) -> tuple[Tensor, ...]:
+        """For checking: P1's token and what it saw, P0's permutation."""
+        return (self._revealed.index,) if token is None else (torch.tensor(token), self._seen)
+
     def online(self, logits: Masked, choose: Choice = greedy) -> int | None:
         """The chosen index at P1, None at P0."""
         seen = self._revealed.online([logits])
@@ -69,7 +75,8 @@ class Selection(Step):
             return None
         if self._selector is None or seen is None:
             raise RuntimeError("prepare and offline come before online")
-        position = choose(seen.reshape(-1))
+        self._seen = seen.reshape(-1)
+        position = choose(self._seen)
         self.party.send(P0, self._selector.query(position, logits.numel))
         (reply,) = self.party.recv(P0)
         return self._selector.open(reply)

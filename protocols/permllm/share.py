@@ -18,25 +18,24 @@ from torch import Tensor
 
 from protocols.party import P0, P1, P2
 from protocols.permllm.attention import Cache
-from protocols.permllm.context import VALUE_FRAC, Context, Step, encode
+from protocols.permllm.context import Context, Step
+from protocols.permllm.domain import SAFE_BITS, VALUE_FRAC
 from protocols.permllm.masked import Masked
 
 
 class Input(Step):
-    """⟦x⟧ for a tensor x that P1 holds in the clear; `narrow` sends it modulo 2^32."""
+    """⟦x⟧ for a tensor x that P1 holds in the clear. Its mask allows exact truncation."""
 
-    def __init__(
-        self, ctx: Context, name: str, shape: tuple[int, ...], frac: int, narrow: bool = False
-    ) -> None:
+    def __init__(self, ctx: Context, name: str, shape: tuple[int, ...], frac: int) -> None:
         super().__init__(ctx, name)
-        self._shape, self._frac, self._narrow = shape, frac, narrow
-        self._mask = torch.empty(0, dtype=torch.int64)  # P1: λ
+        self._shape, self._frac = shape, frac
+        self._mask = torch.empty(0)  # P1: λ
 
     def offline(self) -> Masked:
         """λ at P1 and P2."""
         if self.role == P0:
             return Masked(self._shape, self._frac, None)
-        self._mask = self.ctx.p1p2(self.name).int64(*self._shape)
+        self._mask = self._draw()
         return Masked(self._shape, self._frac, self._mask)
 
     def online(self, x: Tensor | None) -> Masked:
@@ -44,11 +43,26 @@ class Input(Step):
         if self.role == P1:
             if x is None:
                 raise RuntimeError("P1 must give its input")
-            delta = encode(x, self._frac) - self._mask
-            self.party.send(P0, delta.to(torch.int32) if self._narrow else delta)
+            self.party.send(P0, self._encode(x) - self._mask)
             return Masked(self._shape, self._frac, None)
         (delta,) = self.party.recv(P1)
-        return Masked(self._shape, self._frac, delta.to(torch.int64))
+        return Masked(self._shape, self._frac, delta)
+
+    def _draw(self) -> Tensor:
+        return self.domain.safe_mask(self.ctx.p1p2(self.name), SAFE_BITS, *self._shape)
+
+    def _encode(self, x: Tensor) -> Tensor:
+        return self.domain.encode(x, self._frac)
+
+
+class NarrowInput(Input):
+    """The same as a window: 4 bytes an element, for inputs that are only looked at as such."""
+
+    def _draw(self) -> Tensor:
+        return self.domain.narrow_mask(self.ctx.p1p2(self.name), *self._shape)
+
+    def _encode(self, x: Tensor) -> Tensor:
+        return self.domain.window(self.domain.encode(x, self._frac), 0)
 
 
 class CachedRows(Step):
@@ -65,9 +79,9 @@ class CachedRows(Step):
         shape = (*self._cache.shape[:1], self._length, *self._cache.shape[1:])
         for rows, kind in ((self._cache.keys, "k"), (self._cache.values, "v")):
             if self.role != P0:
-                rows.mask = self.ctx.p1p2(f"{self.name}/{kind}").int64(*shape)
+                rows.mask = self.domain.mask(self.ctx.p1p2(f"{self.name}/{kind}"), *shape)
             if self.role != P1:
-                rows.pad = self.ctx.p0p2(f"{self.name}/{kind}").int64(*shape)
+                rows.pad = self.domain.mask(self.ctx.p0p2(f"{self.name}/{kind}"), *shape)
 
     def share(self, k: Tensor | None, v: Tensor | None) -> None:
         """P1 passes k and v, float64 (h, L, w)."""
@@ -81,5 +95,6 @@ class CachedRows(Step):
         if k is None or v is None:
             raise RuntimeError("P1 must give the cached rows")
         b, c = (rows.mask[:, : self._length] for rows in (keys, values))
+        encode = self.domain.encode
         self.party.send(P0, encode(k, VALUE_FRAC) - b, encode(v, VALUE_FRAC) - c)
         keys.opened, values.opened = self.party.recv(P0)

@@ -7,15 +7,17 @@ no part online. Semi-honest, no two roles collude.
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from protocols.party import P0, P1, P2, Party, Phase, Role
 from protocols.permllm import cost
 from protocols.permllm.bfv import MAX_IDS
-from protocols.permllm.context import Context, decode
+from protocols.permllm.context import Context
+from protocols.permllm.domain import domain_of
 from protocols.permllm.programs import answer_frac, program
 from protocols.system import PhaseCost, System, Unsupported
-from protocols.workload import Argmax, UserInput, Workload
+from protocols.workload import Argmax, Generation, UserInput, Workload
 
 
 class PermLLM(System):
@@ -34,8 +36,8 @@ class PermLLM(System):
         user: UserInput | None = None,
     ) -> None:
         super().__init__(party, workload, seed, options, user)
-        self._ctx = Context(party, seed)
-        self._program = program(workload, self._ctx, seed or 0, options)
+        self._ctx = Context(party, seed, domain_of(options))
+        self._program = program(workload, self._ctx, seed or 0, options, user)
 
     @classmethod
     def check(cls, workload: Workload, options: Mapping[str, Any]) -> None:
@@ -77,17 +79,39 @@ class PermLLM(System):
         workload: Workload,
         options: Mapping[str, Any],
     ) -> Tensor:
-        """Δ + λ, decoded; for argmax P1's index."""
+        """Δ + λ, decoded; P1's index or token, and what it was chosen from, back in order."""
         if isinstance(workload, Argmax):
             return parts[P1][0]
-        return decode(parts[P0][0] + parts[P1][0], answer_frac(workload))
+        if isinstance(workload, Generation):
+            return _generated(parts)
+        share = parts[P0][0] + parts[P1][0]
+        return domain_of(options).decode(share, answer_frac(workload))
 
     @classmethod
     def tolerance(cls, workload: Workload) -> float:
         """Relative rms; an index must be right."""
+        if isinstance(workload, Generation):
+            return 1e-2
         return 0.0 if isinstance(workload, Argmax) else 2e-3
 
     @classmethod
     def cost(cls, workload: Workload, options: Mapping[str, Any]) -> dict[Phase, PhaseCost]:
         """Closed forms of `protocols.permllm.cost`."""
-        return cost.cost(workload)
+        return cost.cost(workload, domain_of(options))
+
+
+def _selected_from(workload: Workload) -> int:
+    """Length of the vector that P1 selects from."""
+    if isinstance(workload, Argmax):
+        return workload.n
+    return workload.spec.vocab if isinstance(workload, Generation) else 0
+
+
+def _generated(parts: Mapping[Role, tuple[Tensor, ...]]) -> Tensor:
+    """The token, then the logits in vocabulary order; BERT's hidden states as they are."""
+    if len(parts[P1]) == 1:
+        return parts[P1][0]
+    token, seen = parts[P1]
+    logits = torch.empty_like(seen)
+    logits[parts[P0][0]] = seen
+    return torch.cat([token.to(torch.float64).reshape(1), logits])

@@ -17,7 +17,7 @@ from protocols.transformer.weights import LayerWeights, Linear, Norm
 GeluVariant = Literal["tanh", "erf"]
 Cache = tuple[Tensor, Tensor]
 
-_BLOCK_VALUES = 1 << 20  # weights widened to float64 at a time: 8 MiB instead of a whole matrix
+_BLOCK_VALUES = 1 << 18  # weights widened to float64 at a time: 2 MiB instead of a whole matrix
 
 
 def layer_norm(
@@ -41,18 +41,35 @@ def gelu(x: Tensor, variant: GeluVariant = "tanh") -> Tensor:
     return 0.5 * x * (1.0 + torch.tanh(inner))
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
+def attention(q: Tensor, k: Tensor, v: Tensor, causal: bool, prefix: int = 0) -> Tensor:
     """softmax(q·kᵀ / sqrt(d_head))·v for each head.
 
     q (n_heads, q_len, d_head) belongs to the last q_len of the kv_len tokens of k and v
-    (n_heads, kv_len, d_head); if `causal`, a token sees only itself and earlier ones.
+    (n_kv_heads, kv_len, d_head); n_heads / n_kv_heads queries in a row share a key head. If
+    `causal`, a token sees itself, earlier ones, and the first `prefix` tokens.
     """
+    k, v = (t.repeat_interleave(q.shape[0] // t.shape[0], dim=0) for t in (k, v))
     scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
     if causal:
         past = k.shape[-2] - q.shape[-2]
         unseen = torch.ones_like(scores[0], dtype=torch.bool).triu(past + 1)
+        unseen[:, :prefix] = False
         scores = scores.masked_fill(unseen, -torch.inf)
     return torch.softmax(scores, dim=-1) @ v
+
+
+def apply_norm(norm: Norm, x: Tensor) -> Tensor:
+    """RMSNorm where `norm` has no bias, else LayerNorm; x float64 (..., d)."""
+    if norm.bias is None:
+        return rms_norm(x, norm.eps, norm.gain)
+    return layer_norm(x, norm.eps, norm.gain, norm.bias)
+
+
+def apply_linear(layer: Linear, x: Tensor) -> Tensor:
+    """x·Wᵀ + bias in float64, widening a few rows of the float32 weight at a time."""
+    rows = max(1, _BLOCK_VALUES // layer.weight.shape[1])
+    y = torch.cat([x @ block.double().T for block in torch.split(layer.weight, rows)], dim=-1)
+    return _affine(y, None, layer.bias)
 
 
 def layer_forward(
@@ -63,13 +80,15 @@ def layer_forward(
     positions: Tensor | None = None,
     *,
     block_positions: Tensor | None = None,
+    prefix: int = 0,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The layer's output y and its new cache, (y, k, v), all float64.
 
     x (q_len, d_model) holds the new tokens, `cache` the earlier ones' keys (already rotated) and
-    values, each (n_heads, past, d_head). y is (q_len, d_model); k and v are
-    (n_heads, past + q_len, d_head), the cache with the new rows at its end. `positions` int64
-    (q_len,) default to past, past + 1, …; `block_positions` (GLM only) to zeros.
+    values, each (n_kv_heads, past, d_head). y is (q_len, d_model); k and v are
+    (n_kv_heads, past + q_len, d_head), the cache with the new rows at its end. `positions` int64
+    (q_len,) default to past, past + 1, …; `block_positions` (GLM only) to zeros. Every token sees
+    the first `prefix` tokens, besides those that its family's mask lets it see.
     """
     q, past_cache = x.shape[0], cache or _empty_cache(spec)
     if positions is None:
@@ -77,13 +96,13 @@ def layer_forward(
         positions = torch.arange(past, past + q)
     tables = rotary_tables(spec, positions, block_positions) if spec.rotary else None
     x = x.double()
-    a = _norm(weights.attn_norm, x) if spec.norm_first else x
-    attended, k, v = _self_attention(spec, weights, a, past_cache, tables)
+    a = apply_norm(weights.attn_norm, x) if spec.norm_first else x
+    attended, k, v = _self_attention(spec, weights, a, past_cache, tables=tables, prefix=prefix)
     if not spec.norm_first:
-        h = _norm(weights.attn_norm, x + attended)
-        return _norm(weights.ffn_norm, h + _feed_forward(spec, weights, h)), k, v
+        h = apply_norm(weights.attn_norm, x + attended)
+        return apply_norm(weights.ffn_norm, h + _feed_forward(spec, weights, h)), k, v
     h = _residual(spec, x, a) + attended
-    b = _norm(weights.ffn_norm, h)
+    b = apply_norm(weights.ffn_norm, h)
     return _residual(spec, h, b) + _feed_forward(spec, weights, b), k, v
 
 
@@ -96,32 +115,28 @@ def _self_attention(
     weights: LayerWeights,
     x: Tensor,
     cache: Cache,
+    *,
     tables: tuple[Tensor, Tensor] | None,
+    prefix: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The attention block of normed x (q, d_model): its output and the grown cache."""
-    heads = _linear(weights.qkv, x).reshape(-1, 3, spec.n_heads, spec.d_head)
-    q, k, v = heads.permute(1, 2, 0, 3)
+    rows = torch.split(apply_linear(weights.qkv, x), [spec.d_model, spec.d_kv, spec.d_kv], dim=-1)
+    q, k, v = (part.reshape(len(x), -1, spec.d_head).transpose(0, 1) for part in rows)
     if tables is not None:
         cos, sin = tables
         q, k = (t * cos + rotate_half(t, spec) * sin for t in (q, k))
     k = torch.cat((cache[0].double(), k), dim=1)
     v = torch.cat((cache[1].double(), v), dim=1)
-    mixed = attention(q, k, v, spec.causal).transpose(0, 1).flatten(1)
-    return _linear(weights.out, mixed), k, v
+    mixed = attention(q, k, v, spec.causal, prefix).transpose(0, 1).flatten(1)
+    return apply_linear(weights.out, mixed), k, v
 
 
 def _feed_forward(spec: TransformerSpec, weights: LayerWeights, x: Tensor) -> Tensor:
-    inner = _linear(weights.up, x)
+    inner = apply_linear(weights.up, x)
     if spec.gated:
         gate, up = inner.chunk(2, dim=-1)
-        return _linear(weights.down, gate * torch.sigmoid(gate) * up)
-    return _linear(weights.down, gelu(inner, "erf" if spec.family == "bert" else "tanh"))
-
-
-def _norm(norm: Norm, x: Tensor) -> Tensor:
-    if norm.bias is None:
-        return rms_norm(x, norm.eps, norm.gain)
-    return layer_norm(x, norm.eps, norm.gain, norm.bias)
+        return apply_linear(weights.down, gate * torch.sigmoid(gate) * up)
+    return apply_linear(weights.down, gelu(inner, "erf" if spec.family == "bert" else "tanh"))
 
 
 def _affine(x: Tensor, gain: Tensor | None, bias: Tensor | None) -> Tensor:
@@ -129,13 +144,6 @@ def _affine(x: Tensor, gain: Tensor | None, bias: Tensor | None) -> Tensor:
     return scaled if bias is None else scaled + bias.double()
 
 
-def _linear(layer: Linear, x: Tensor) -> Tensor:
-    """x·Wᵀ + bias in float64, widening a few rows of the float32 weight at a time."""
-    rows = max(1, _BLOCK_VALUES // layer.weight.shape[1])
-    y = torch.cat([x @ block.double().T for block in torch.split(layer.weight, rows)], dim=-1)
-    return _affine(y, None, layer.bias)
-
-
 def _empty_cache(spec: TransformerSpec) -> Cache:
-    empty = torch.empty(spec.n_heads, 0, spec.d_head, dtype=torch.float64)
+    empty = torch.empty(spec.kv_heads, 0, spec.d_head, dtype=torch.float64)
     return empty, empty

@@ -14,8 +14,11 @@ class TransformerSpec:
     |---|---|---|---|---|---|---|
     | gpt2 | LayerNorm | before | GeLU (tanh) | learned | plain | causal |
     | bert | LayerNorm | after | GeLU (erf) | learned | plain | none |
-    | llama | RMSNorm | before | SwiGLU, no biases | rotary, half-split over the head | plain | causal |
-    | glm | LayerNorm | before | GeLU (tanh) | rotary on both halves of the head (2D) | of the normed input, scaled by sqrt(2·n_layers) | causal |
+    | llama | RMSNorm | before | SwiGLU, no biases | rotary | plain | causal |
+    | glm | LayerNorm | before | GeLU (tanh) | rotary, 2D | normed input·sqrt(2·n_layers) | causal |
+
+    Rotary positions turn the two halves of a head against each other; 2D ones do so inside each half.
+    In a whole GLM the prompt is not masked (`model.visible_prefix`).
 
     `d_model` is the hidden width, `d_ff` the inner width of the feed-forward block. `n_kv_heads`
     keys and values serve the `n_heads` queries in equal groups (Ainslie et al., arXiv:2305.13245);

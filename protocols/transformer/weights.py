@@ -71,27 +71,36 @@ def synthetic_layer(spec: TransformerSpec, seed: int, index: int = 0) -> LayerWe
     mean 0 and standard deviation 0.02, gains mean 1 and 0.1; LLaMA has no biases.
     """
 
-    def draw(name: str, *shape: int, std: float = MATRIX_STD) -> Tensor:
-        return _bell(public_stream("weights", name, shape, seed, index), shape, std)
-
     def linear(name: str, rows: int, columns: int) -> Linear:
-        bias = None if spec.family == "llama" else draw(f"{name}.bias", rows)
-        return Linear(draw(f"{name}.weight", rows, columns), bias)
-
-    def norm(name: str) -> Norm:
-        gain = draw(f"{name}.gain", d, std=GAIN_STD).add_(1.0)
-        bias = None if spec.rms_norm else draw(f"{name}.bias", d)
-        return Norm(gain, bias, spec.norm_eps)
+        weight = synthetic_tensor(f"{name}.weight", (rows, columns), seed, index)
+        if spec.family == "llama":
+            return Linear(weight, None)
+        return Linear(weight, synthetic_tensor(f"{name}.bias", (rows,), seed, index))
 
     d, inner = spec.d_model, spec.d_ff
     return LayerWeights(
-        attn_norm=norm("attn_norm"),
+        attn_norm=synthetic_norm("attn_norm", spec, seed, index),
         qkv=linear("qkv", d + 2 * spec.d_kv, d),
         out=linear("out", d, d),
-        ffn_norm=norm("ffn_norm"),
+        ffn_norm=synthetic_norm("ffn_norm", spec, seed, index),
         up=linear("up", 2 * inner if spec.gated else inner, d),
         down=linear("down", d, inner),
     )
+
+
+def synthetic_norm(name: str, spec: TransformerSpec, seed: int, index: int = 0) -> Norm:
+    """A norm of width d_model: gains around 1, biases around 0 (none for RMSNorm)."""
+    shape = (spec.d_model,)
+    gain = synthetic_tensor(f"{name}.gain", shape, seed, index, GAIN_STD).add_(1.0)
+    bias = None if spec.rms_norm else synthetic_tensor(f"{name}.bias", shape, seed, index)
+    return Norm(gain, bias, spec.norm_eps)
+
+
+def synthetic_tensor(
+    name: str, shape: tuple[int, ...], seed: int, index: int = 0, std: float = MATRIX_STD
+) -> Tensor:
+    """float32 of `shape`, a bell curve of mean 0, the same wherever the arguments are."""
+    return _bell(public_stream("weights", name, shape, seed, index), shape, std)
 
 
 def _bell(stream: np.random.SFC64, shape: tuple[int, ...], std: float) -> Tensor:

@@ -47,7 +47,7 @@ def build_record(
 
 def build_phases(wall_ns: list[int], payload: int, hops: int) -> dict[str, PhaseRecord]:
     """prepare, offline and online, with P0 and P1 talking to each other."""
-    sent = Sent(messages=hops // 2, payload_bytes=payload // 2, wire_bytes=payload // 2 + 100)
+    sent = Sent(messages=hops // 2, payload_bytes=payload // 2, wire_bytes=payload // 2 + 5000)
     roles = {
         role: RolePhase([n // 3 for n in wall_ns], 300_000_000, {peer: sent})
         for role, peer in (("P0", "P1"), ("P1", "P0"))

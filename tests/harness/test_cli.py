@@ -83,7 +83,7 @@ def test_run_saves_and_shows(session: FakeSession, capsys: pytest.CaptureFixture
 
 def test_a_sweep_skips_what_is_stored(session: FakeSession) -> None:
     assert main(["run", "experiment.n=2", "-m"]) == 0
-    assert main([*SWEEP, "repeat=10"]) == 0
+    assert main(["run", "repeat=10", "-m", "experiment.n=1,2,3"]) == 0
     assert session.sizes() == [2, 1, 3]
     assert main([*SWEEP, "force=true"]) == 0
     assert session.sizes() == [2, 1, 3, 1, 2, 3]

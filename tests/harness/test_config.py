@@ -96,6 +96,8 @@ BAD = [
     ("model.n_heads=5", "model.n_heads", "model.d_model = 64"),
     ("model=llama-2-7b model.d_model=96", "model.d_model", "a multiple of 2"),
     ("model=chatglm-6b model.d_model=4160", "model.d_model", "a multiple of 4"),
+    ("model.n_kv_heads=3", "model.n_kv_heads", "null or a divisor of model.n_heads = 4"),
+    ("model.rope_theta=0", "model.rope_theta", "> 1"),
     ("model.family=rnn", "model.family", "gpt2, bert, llama, glm"),
     ("model.norm_eps=0", "model.norm_eps", "between 0 and 1"),
     ("network.rate_mbit=-5", "network.rate_mbit", "got -5.0, must be a number > 0 or null"),
@@ -209,6 +211,10 @@ def test_hash_names_what_a_run_does() -> None:
     elsewhere = replace(base, results_dir="elsewhere", force=True)
     assert config_hash(base) == config_hash(turned) == config_hash(elsewhere)
     assert len(config_hash(base)) == 16
+    links = [
+        f"network.links.{d}.{k}=1" for d in ("P0_P1", "P1_P0") for k in ("delay_ms", "rate_mbit")
+    ]
+    assert config_hash(compose_run(links)) == config_hash(compose_run(links[::-1]))
     others = [["experiment.n=6"], ["seed=null"], ["threads=2"], ["shaper=none"], ["network=puma"]]
     hashes = {config_hash(config) for config in compose_all(others)}
     assert len(hashes | {config_hash(base)}) == len(others) + 1

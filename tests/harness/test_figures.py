@@ -21,8 +21,8 @@ def test_points_are_the_records_numbers(make_record: MakeRecord) -> None:
         (1000, 0.002, 0.001, 0.004),
         (100_000, 0.2, 0.1, 0.4),
     ]
-    # 4 hops of 5 ms; 40,100 wire bytes in each direction at 1 Gbit/s.
-    assert line.points[0].floor_s == pytest.approx(0.020 + 40_100 * 8 / 1e9)
+    # 4 hops of 5 ms; 45,000 wire bytes in each direction at 1 Gbit/s.
+    assert line.points[0].floor_s == pytest.approx(0.020 + 45_000 * 8 / 1e9)
     figure = argmax_figure(records)
     assert figure is not None
     axes: Axes = figure.axes[0]

@@ -87,7 +87,7 @@ def forged(dims: tuple[int, ...] = (2, 3), **fields: Any) -> bytes:
         (forged(magic=b"HTTP"), "not a frame"),
         (forged(version=2), "not a frame"),
         (forged(phase=99), "phase 99"),
-        (forged(tensors=1025), "1025 tensors"),
+        (forged(tensors=1025), "phase 3 and 1025 tensors"),
         (forged(tensors=2), "descriptors of 1"),
         (forged(tensors=0, described=0), "its tensors have 0"),
         (forged(described=2**32 - 1), "descriptor bytes"),
@@ -99,6 +99,9 @@ def forged(dims: tuple[int, ...] = (2, 3), **fields: Any) -> bytes:
         (forged(dims=(0, 2**63)), "shape"),
         (forged(dims=(1,) * 9, total=HEADER.size + 74 + 8), "9 dimensions|descriptor bytes"),
         (forged().replace(b"\x04\x02", b"\x63\x02"), "dtype 99"),
+        (forged().replace(b"\x04\x02", b"\x04\x03"), "3 dimensions"),
+        (forged(tensors=2).replace(b"\x04\x02", b"\x04\x01"), "6 bytes after its descriptors"),
+        (forged().replace(b"\x04\x02", b"\x04\x01"), "8 bytes after its descriptors"),
     ],
 )
 def test_malformed_frames_are_refused_before_memory_is_taken(

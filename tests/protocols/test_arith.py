@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from protocols.arith import ring
 from protocols.arith.prg import Prg
-from protocols.permllm.linear import MAX_FRAC, quantize
-from protocols.permllm.masked import safe_mask, truncate_mask, truncate_value
+from protocols.permllm.domain import MAX_WEIGHT_FRAC, Ring64
 
 MAX = 2**63 - 1
 
@@ -58,9 +57,9 @@ def test_truncation_is_exact_to_one_ulp(value: int, bits: int, mask: int) -> Non
         def int64(self, *shape: int) -> torch.Tensor:
             return torch.full(shape, mask)
 
-    mask_half = safe_mask(Fixed(), 40, 1)  # type: ignore[arg-type]
+    mask_half = Ring64().safe_mask(Fixed(), 40, 1)  # type: ignore[arg-type]
     delta = torch.tensor([value]) - mask_half
-    got = int(truncate_value(delta, bits) + truncate_mask(mask_half, bits))
+    got = int(Ring64().truncate_value(delta, bits) + Ring64().truncate_mask(mask_half, bits))
     assert abs(got - value / 2**bits) <= 1
 
 
@@ -94,9 +93,9 @@ def test_permutations_are_permutations_and_uniform() -> None:
 @given(largest=st.floats(1e-6, 1e4), seed=st.integers(0, 99))
 def test_quantized_weights_fit_and_are_close(largest: float, seed: int) -> None:
     weight = draw(seed, 4, 8).double() / 2**63 * largest
-    fixed = quantize(weight.float(), None)
+    fixed = Ring64().quantize(weight.float(), None, 16)
     assert fixed.values.dtype == torch.int16
     error = fixed.values.double() * 2.0**-fixed.frac - weight.float().double()
     assert float(error.abs().max()) <= 2.0 ** -(fixed.frac + 1)
     room = float(weight.abs().max()) * 2.0 ** (fixed.frac + 1)
-    assert fixed.frac == MAX_FRAC or room > 2**15 - 1
+    assert fixed.frac == MAX_WEIGHT_FRAC or room > 2**15 - 1

@@ -1,0 +1,267 @@
+"""The numbers that are shared: how they are encoded, masked, multiplied and truncated.
+
+**Ring64** (default): fixed point in Z_2^64, masks uniform over the ring.
+
+Exact local truncation by s bits: if λ, read as an unsigned number, lies in [2^k, 2^64 − 2^k) and
+|x| < 2^k, then Δ + λ = x + 2^64 over the integers, so
+    x / 2^s = (Δ >> s) + (λ >> s) − 2^(64−s)        (logical shifts, each half rounds down)
+and adding 1 centres the error within ±1 ulp. No probability of failure. The price: Δ of two secrets
+x, x' differ in distribution by at most 2·|x − x'|·2^-64 (each edge of the mask's density counts once).
+
+The window: where only 32 bits of a value are ever looked at, both halves are shifted and reduced mod
+2^32. The wrap of the masks is a multiple of 2^(64−s) there and vanishes for s ≤ 32, so |x| < 2^31 at
+the window's scale is all that must hold, and no mask has to be special.
+
+**Float32**: the authors' own variant, real-number shares with bounded uniform masks of `mask_scale`
+times the tensor's scale. Scales (`frac`) are labels without effect. Weaker: a bounded mask leaks
+(SECURITY.md), and cancellation costs accuracy as `mask_scale` grows.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from protocols.arith import ring
+from protocols.arith.prg import Stream
+
+VALUE_FRAC = 14  # smallest scale of an activation that enters a linear layer
+LINEAR_FRAC = 30  # scale of every linear layer's output, and of the residual stream
+MAX_WEIGHT_FRAC = LINEAR_FRAC - VALUE_FRAC
+WINDOW_FRAC = 16  # scale at which P1 sees permuted values, in a 32-bit window: |x| < 2^15
+BOUND_BITS = 10  # |q|, |k|, |v|, |o| < 2^10
+SAFE_BITS = LINEAR_FRAC + BOUND_BITS  # k of the exact truncations
+
+
+@dataclass(frozen=True)
+class FixedWeight:
+    """A weight tensor (m, k) as P0 keeps it, and its bias (m,) at LINEAR_FRAC.
+
+    Ring64: weight ≈ values · 2^−frac. Float32: the weight itself, |weight| < 2^(15 − frac).
+    """
+
+    values: Tensor
+    frac: int
+    bias: Tensor
+
+
+class Domain(ABC):
+    """One number system. Shares are tensors of `dtype`, windows of `window_dtype`."""
+
+    name: str
+    dtype: torch.dtype
+    window_dtype: torch.dtype
+
+    @abstractmethod
+    def encode(self, x: Tensor, frac: int) -> Tensor:
+        """A real tensor as shares' numbers at scale 2^frac."""
+
+    @abstractmethod
+    def decode(self, x: Tensor, frac: int) -> Tensor:
+        """float64 value of shares' (or a window's) numbers at scale 2^frac."""
+
+    @abstractmethod
+    def mask(self, stream: Stream, *shape: int, scale: float = 1.0) -> Tensor:
+        """A mask for a tensor whose values are of the order of `scale`."""
+
+    @abstractmethod
+    def safe_mask(self, stream: Stream, bits: int, *shape: int) -> Tensor:
+        """A mask that allows exact truncation of any |x| < 2^bits."""
+
+    @abstractmethod
+    def narrow_mask(self, stream: Stream, *shape: int, scale: float = 1.0) -> Tensor:
+        """A mask for a tensor of which only the window is ever used."""
+
+    @abstractmethod
+    def truncate_mask(self, mask: Tensor, bits: int) -> Tensor:
+        """The mask's half of an exact truncation (P1, P2)."""
+
+    @abstractmethod
+    def truncate_value(self, delta: Tensor, bits: int) -> Tensor:
+        """The value's half of an exact truncation (P0)."""
+
+    @abstractmethod
+    def window(self, half: Tensor, shift: int) -> Tensor:
+        """(half >> shift) as the window sees it."""
+
+    @abstractmethod
+    def widen(self, window: Tensor, bits: int) -> Tensor:
+        """A window's numbers as shares with `bits` more fractional bits."""
+
+    @abstractmethod
+    def quantize(self, weight: Tensor, bias: Tensor | None, bits: int) -> FixedWeight:
+        """A real weight (m, k) in at most `bits` bits, scaled by a power of two."""
+
+    @abstractmethod
+    def linear(self, weight: Tensor, x: Tensor) -> Tensor:
+        """x · weightᵀ: weight (m, k), x (n, k) → (n, m)."""
+
+    @abstractmethod
+    def matmul_t(self, x: Tensor, w: Tensor) -> Tensor:
+        """x · wᵀ a head: (h, n, k), (h, m, k) → (h, n, m)."""
+
+    def gains(self, gain: Tensor, bias: Tensor | None, frac: int) -> FixedWeight:
+        """A diagonal weight (d,) at scale 2^frac."""
+        none = torch.zeros(gain.shape[0], dtype=self.dtype)
+        b = none if bias is None else self.encode(bias, LINEAR_FRAC)
+        return FixedWeight(self.encode(gain, frac).reshape(-1, 1), frac, b)
+
+
+class Ring64(Domain):
+    """Fixed point in Z_2^64."""
+
+    name = "ring64"
+    dtype = torch.int64
+    window_dtype = torch.int32
+
+    def encode(self, x: Tensor, frac: int) -> Tensor:
+        """round(x · 2^frac), int64."""
+        return torch.round(x.to(torch.float64) * 2.0**frac).to(torch.int64)
+
+    def decode(self, x: Tensor, frac: int) -> Tensor:
+        """x · 2^−frac."""
+        return x.to(torch.float64) * 2.0**-frac
+
+    def mask(self, stream: Stream, *shape: int, scale: float = 1.0) -> Tensor:
+        """Uniform over the ring."""
+        return stream.int64(*shape)
+
+    def safe_mask(self, stream: Stream, bits: int, *shape: int) -> Tensor:
+        """From [2^bits, 2^64 − 2^bits); a uniform draw outside is moved by 2^63 into the middle."""
+        mask = stream.int64(*shape)
+        unsafe = (mask >= -(1 << bits)) & (mask < (1 << bits))
+        return mask ^ (unsafe.to(torch.int64) << 63)
+
+    def narrow_mask(self, stream: Stream, *shape: int, scale: float = 1.0) -> Tensor:
+        """Uniform over Z_2^32."""
+        return stream.int32(*shape)
+
+    def truncate_mask(self, mask: Tensor, bits: int) -> Tensor:
+        """λ >> bits."""
+        return _shift_right_logical(mask, bits) if bits else mask
+
+    def truncate_value(self, delta: Tensor, bits: int) -> Tensor:
+        """(Δ >> bits) − 2^(64 − bits) + 1."""
+        if bits == 0:
+            return delta
+        return _shift_right_logical(delta, bits) - ((1 << (64 - bits)) - 1)
+
+    def window(self, half: Tensor, shift: int) -> Tensor:
+        """(half >> shift) mod 2^32."""
+        return (half >> shift).to(torch.int32)
+
+    def widen(self, window: Tensor, bits: int) -> Tensor:
+        """Valid modulo 2^(32 + bits)."""
+        return window.to(torch.int64) << bits
+
+    def quantize(self, weight: Tensor, bias: Tensor | None, bits: int) -> FixedWeight:
+        """Round to int16 or int32 at the largest scale that fits, at most 2^MAX_WEIGHT_FRAC."""
+        limit = (1 << (bits - 1)) - 1
+        largest = _largest(weight)
+        frac = _fitting_frac(largest, limit)
+        if largest * 2.0**frac > limit:
+            raise ValueError(f"a weight of magnitude {largest:g} does not fit {bits} bits")
+        values = torch.empty(weight.shape, dtype=torch.int16 if bits <= 16 else torch.int32)
+        for row, out in zip(torch.split(weight, 1024), torch.split(values, 1024), strict=True):
+            out.copy_((row * 2.0**frac).round_())
+        zeros = torch.zeros(weight.shape[0], dtype=torch.int64)
+        return FixedWeight(values, frac, zeros if bias is None else self.encode(bias, LINEAR_FRAC))
+
+    def linear(self, weight: Tensor, x: Tensor) -> Tensor:
+        """Exact modulo 2^64, or 2^32 for int32 x."""
+        return ring.linear(weight, x)
+
+    def matmul_t(self, x: Tensor, w: Tensor) -> Tensor:
+        """Exact modulo 2^64."""
+        return ring.matmul_t(x, w)
+
+
+class Float32(Domain):
+    """Real numbers under bounded masks, as the authors' code has them."""
+
+    name = "float32"
+    dtype = torch.float32
+    window_dtype = torch.float32
+
+    def __init__(self, mask_scale: float) -> None:
+        self._mask_scale = mask_scale
+
+    def encode(self, x: Tensor, frac: int) -> Tensor:
+        """x as float32."""
+        return x.to(torch.float32)
+
+    def decode(self, x: Tensor, frac: int) -> Tensor:
+        """x as float64."""
+        return x.to(torch.float64)
+
+    def mask(self, stream: Stream, *shape: int, scale: float = 1.0) -> Tensor:
+        """Uniform in ± mask_scale · scale."""
+        return stream.int32(*shape).to(torch.float32) * (self._mask_scale * scale * 2.0**-31)
+
+    def safe_mask(self, stream: Stream, bits: int, *shape: int) -> Tensor:
+        """The same: there is no truncation."""
+        return self.mask(stream, *shape)
+
+    def narrow_mask(self, stream: Stream, *shape: int, scale: float = 1.0) -> Tensor:
+        """The same: there is no window."""
+        return self.mask(stream, *shape, scale=scale)
+
+    def truncate_mask(self, mask: Tensor, bits: int) -> Tensor:
+        """Nothing to do."""
+        return mask
+
+    def truncate_value(self, delta: Tensor, bits: int) -> Tensor:
+        """Nothing to do."""
+        return delta
+
+    def window(self, half: Tensor, shift: int) -> Tensor:
+        """Nothing to do."""
+        return half
+
+    def widen(self, window: Tensor, bits: int) -> Tensor:
+        """Nothing to do."""
+        return window
+
+    def quantize(self, weight: Tensor, bias: Tensor | None, bits: int) -> FixedWeight:
+        """The weight itself; frac tells the magnitude that its mask needs."""
+        zeros = torch.zeros(weight.shape[0])
+        frac = _fitting_frac(_largest(weight), (1 << 15) - 1)
+        return FixedWeight(weight.float(), frac, zeros if bias is None else bias.float())
+
+    def linear(self, weight: Tensor, x: Tensor) -> Tensor:
+        """float32 product."""
+        return x @ weight.T
+
+    def matmul_t(self, x: Tensor, w: Tensor) -> Tensor:
+        """float32 products."""
+        return x @ w.transpose(1, 2)
+
+
+DomainName = Literal["ring64", "float32"]
+
+
+def domain_of(options: Mapping[str, Any]) -> Domain:
+    """The domain that a system's options ask for: `domain`, `mask_scale`."""
+    if options.get("domain", "ring64") == "float32":
+        return Float32(options.get("mask_scale", 10.0))
+    return Ring64()
+
+
+def _shift_right_logical(x: Tensor, bits: int) -> Tensor:
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _largest(weight: Tensor) -> float:
+    """max |weight| without a temporary of its size."""
+    low, high = torch.aminmax(weight)
+    return max(-float(low), float(high))
+
+
+def _fitting_frac(largest: float, limit: int) -> int:
+    frac = MAX_WEIGHT_FRAC
+    while frac > 0 and largest * 2.0**frac > limit:
+        frac -= 1
+    return frac
