@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness import rows
+from harness.config.errors import spell
 from harness.config.schema import EXPERIMENTS, ExperimentConfig
 from harness.record import Record
 from harness.stats import digits, format_bytes, format_ns, format_rate, format_spread
@@ -39,7 +40,7 @@ def columns_of(experiment: str, records: Sequence[Record]) -> list[Column]:
         Column("network", _network, foldable=True),
         _config_column("shaper", "shaper.name"),
         *(_config_column(key, key) for key in extra),
-        Column("status", lambda record: record.status),
+        Column("status", _status),
         Column("online", _online, right=True),
         Column("hops", _hops, right=True),
         Column("bytes", _online_bytes, right=True),
@@ -96,7 +97,12 @@ def _plain(value: Any) -> str:
         return "×".join(str(item) for item in value)
     if isinstance(value, float):
         return f"{value:g}"
-    return "–" if value is None else str(value)
+    return "–" if value is None else spell(value)
+
+
+def _status(record: Record) -> str:
+    # The numbers of a run whose link was off stand, but never without a mark.
+    return record.status + "*" * (record.network.within_tolerance is False)
 
 
 def _network(record: Record) -> str:

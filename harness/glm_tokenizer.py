@@ -36,7 +36,8 @@ class GlmCodec:
     def decode(self, ids: list[int]) -> str:
         """The text, without special tokens."""
         special = {*self._suffix, self.eos_id}
-        kept = [i - self._offset for i in ids if i >= self._offset and i not in special]
+        text_ids = range(self._offset, self._offset + self._pieces.get_piece_size())
+        kept = [i - self._offset for i in ids if i in text_ids and i not in special]
         text: str = self._pieces.decode(kept)
         text = text.replace("<n>", "\n").replace("<|tab|>", "\t")
         return re.sub(r"<\|blank_(\d+)\|>", lambda run: " " * int(run[1]), text)

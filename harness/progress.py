@@ -62,8 +62,8 @@ class PlainProgress:
         _say(f"[{index}/{total}] {title}{self._eta.text(total)}")
 
     def stage(self, text: str) -> None:
-        """See `Progress`. Of measuring 1/10, 2/10, … only the first is worth a line."""
-        kind = text.rstrip("0123456789/ ")
+        """See `Progress`. Of measuring 1/10, 2/10, … and of P0:, P1:, … one is worth a line."""
+        kind = text.rpartition(": ")[2].rstrip("0123456789/ ")
         if kind != self._kind:
             self._kind = kind
             _say(f"  {text}")

@@ -12,6 +12,8 @@ from harness.config.schema import EXPERIMENTS
 from harness.record import PhaseRecord, Record
 from harness.stats import Spread, spread
 
+# Keys that leave the numbers of a run that ended well as they are.
+QUIET_KEYS = (*NOT_IDENTITY, "network.source", "timeout_s", "calibration.strict")
 TIMED_PHASES = ("online", "offline", "prepare")
 
 
@@ -159,7 +161,7 @@ def _phase_row(record: Record, name: str) -> dict[str, Any]:
 
 
 def _counts(key: str) -> bool:
-    return key not in (*NOT_IDENTITY, "network.source") and not key.startswith("experiment.")
+    return key not in QUIET_KEYS and not key.startswith("experiment.")
 
 
 def _varies(key: str, flats: Sequence[Mapping[str, Any]]) -> bool:

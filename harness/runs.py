@@ -90,7 +90,8 @@ def summary(record: Record, config: RunConfig) -> str:
     payload = format_bytes(rows.payload_bytes(record, "online"))
     hops = record.phases["online"].hops
     tail = f": {format_spread(online)}, {payload}, {hops} hops"
-    return head + tail + (f" · {record.error}" if record.error else "")
+    off = ", link outside tolerance" if record.network.within_tolerance is False else ""
+    return head + tail + off + (f" · {record.error}" if record.error else "")
 
 
 def exit_code(records: Sequence[Record]) -> int:

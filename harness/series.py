@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness import rows
-from harness.config.identity import NOT_IDENTITY
 from harness.record import Record
 from harness.stats import format_rate
 
 # Of these a figure's horizontal axis and its annotations speak.
 AXIS_KEYS = {"argmax": ("experiment.n", "model."), "layer": ("model.",)}
+LINK_OFF = "link outside tolerance"
 X_KEY = {"argmax": "experiment.n", "layer": "model.d_model"}
+Key = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def series_of(records: Sequence[Record], experiment: str) -> list[Series]:
     """The lines of one experiment's figure, by label. Only correct runs are drawn."""
     drawn = [r for r in records if rows.experiment(r) == experiment and r.status == "ok"]
     drawn = [r for r in drawn if rows.phase_spread(r, "online") is not None]
-    grouped: dict[tuple[tuple[str, str], ...], list[Record]] = {}
+    grouped: dict[Key, list[Record]] = {}
     for record in drawn:
         grouped.setdefault(_key(record, experiment), []).append(record)
     labels = _labels(list(grouped))
@@ -97,19 +98,20 @@ def _point(record: Record, experiment: str) -> Point:
     )
 
 
-def _key(record: Record, experiment: str) -> tuple[tuple[str, str], ...]:
+def _key(record: Record, experiment: str) -> Key:
     """All of a configuration that makes two runs points of different lines."""
-    ignored = (*NOT_IDENTITY, "experiment.name", "network.source", "repeat", "warmup")
+    ignored = (*rows.QUIET_KEYS, "experiment.name", "repeat", "warmup")
+    config = rows.flatten(record.config) | {LINK_OFF: record.network.within_tolerance is False}
     return tuple(
         (key, str(value))
-        for key, value in sorted(rows.flatten(record.config).items())
+        for key, value in sorted(config.items())
         if key not in ignored and not key.startswith(AXIS_KEYS[experiment])
     )
 
 
-def _labels(keys: Sequence[tuple[tuple[str, str], ...]]) -> dict[tuple[tuple[str, str], ...], str]:
+def _labels(keys: Sequence[Key]) -> dict[Key, str]:
     """Each line's system, network and shaper, then whatever tells lines of one such name apart."""
-    by_name: dict[str, list[tuple[tuple[str, str], ...]]] = {}
+    by_name: dict[str, list[Key]] = {}
     for key in keys:
         by_name.setdefault(_name(key), []).append(key)
     return {
@@ -119,20 +121,19 @@ def _labels(keys: Sequence[tuple[tuple[str, str], ...]]) -> dict[tuple[tuple[str
     }
 
 
-def _name(key: tuple[tuple[str, str], ...]) -> str:
+def _name(key: Key) -> str:
     values = dict(key)
     system, network, shaper = (values[f"{group}.name"] for group in ("system", "network", "shaper"))
     if shaper == "none":
         return f"{system}, no shaping"
     rate = values["network.rate_mbit"]
     speed = format_rate(None if rate == "None" else float(rate) * 1e6)
-    line = f"{network} ({float(values['network.rtt_ms']):g} ms, {speed})"
-    return f"{system}, {line}" if shaper == "emulated" else f"{system}, {line}, {shaper}"
+    parts = [system, f"{network} ({float(values['network.rtt_ms']):g} ms, {speed})"]
+    parts += [shaper] if shaper != "emulated" else []
+    return ", ".join(parts + ([LINK_OFF] if values[LINK_OFF] == "True" else []))
 
 
-def _differences(
-    key: tuple[tuple[str, str], ...], same: Sequence[tuple[tuple[str, str], ...]]
-) -> list[str]:
+def _differences(key: Key, same: Sequence[Key]) -> list[str]:
     others = [dict(other) for other in same]
     return [
         f"{name.removeprefix('experiment.').removeprefix('network.')}={value}"

@@ -20,12 +20,11 @@ NOTE = (
 
 
 def print_tables(records: Sequence[Record]) -> None:
-    """Print one table for each experiment, and one line for each failure's reason."""
+    """Print one table for each experiment, and under it a line for each run that needs a word."""
     for name, group in rows.by_experiment(records).items():
         print_fitting(list(_layouts(name, group)))
-        for record in group:
-            if record.error:
-                print(f" {record.id} {record.status}: {record.error}")
+        for line in _notes(name, group):
+            print(line)
         print()
     if any(record.phases for record in records):
         print_fitting([Text(NOTE, "dim")])
@@ -82,6 +81,18 @@ def _table(title: str, columns: Sequence[Column], records: Sequence[Record]) -> 
 def _cell(column: Column, record: Record) -> Text:
     style = STYLES.get(record.status, "red") if column.head == "status" else ""
     return Text(column.cell(record), style)
+
+
+def _notes(name: str, records: Sequence[Record]) -> Iterator[str]:
+    """Why a run failed, or that its link was not what its network says; with what tells it apart."""
+    records = sorted(records, key=sort_key)
+    columns = [c for c in columns_of(name, records) if c.foldable and not _is_constant(c, records)]
+    for record in records:
+        head = " ".join([*(_named(column, record) for column in columns), record.status])
+        if record.error:
+            yield f" {head}: {record.error} ({record.id})"
+        elif record.network.within_tolerance is False:
+            yield f" {head}: * calibration found the link outside tolerance ({record.id})"
 
 
 def _is_constant(column: Column, records: Sequence[Record]) -> bool:

@@ -139,9 +139,18 @@ def _load_glm(folder: Path) -> Tokenizer:
 def _eos_ids(folder: Path, of_tokenizer: int | None) -> frozenset[int]:
     """As transformers' `generate` has it: the generation config's, else the model config's."""
     for name in ("generation_config.json", "config.json"):
-        path = folder / name
-        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        eos = found.get("eos_token_id")
+        eos = _settings(folder, name).get("eos_token_id")
         if eos is not None:
             return frozenset(eos if isinstance(eos, list) else [eos])
     return frozenset() if of_tokenizer is None else frozenset([of_tokenizer])
+
+
+def _settings(folder: Path, name: str) -> dict[str, Any]:
+    path = folder / name
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (OSError, ValueError) as error:
+        raise TokenizerError(path, f"cannot be read as JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise TokenizerError(path, "cannot be read as JSON: not an object")
+    return found

@@ -1,7 +1,6 @@
 """Plausible records without running anything."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import pytest
 
@@ -58,5 +57,5 @@ def build_phases(wall_ns: list[int], payload: int, hops: int) -> dict[str, Phase
 
 
 @pytest.fixture
-def make_record() -> Any:
+def make_record() -> MakeRecord:
     return build_record

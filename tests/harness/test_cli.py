@@ -10,7 +10,6 @@ from types import ModuleType
 from typing import Self
 
 import pytest
-from conftest import MakeRecord
 
 from harness import store
 from harness.cli import VERBS, main
@@ -21,6 +20,7 @@ from harness.environment import PACKAGES, environment, git_state
 from harness.progress import Progress
 from harness.record import Record, Status
 
+MakeRecord = Callable[..., Record]
 REPO = CONF_DIR.parent
 Statuses = Callable[[RunConfig], Status]
 

@@ -1,13 +1,17 @@
 """The figures show the records' own numbers."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import MakeRecord
 from matplotlib.axes import Axes
 
 from harness.figures import argmax_figure, layer_figure, save_figures
+from harness.record import Record
 from harness.series import floor_s, series_of
+
+MakeRecord = Callable[..., Record]
 
 
 def test_points_are_the_records_numbers(make_record: MakeRecord) -> None:
@@ -51,6 +55,8 @@ def test_lines_are_runs_that_differ_in_x_alone(make_record: MakeRecord) -> None:
         "permllm, puma (1 ms, 5 Gbit/s)": [768],
         "permllm, no shaping": [768],
     }
+    off = replace(records[0], network=replace(records[0].network, within_tolerance=False))
+    assert [line.label for line in series_of([off], "layer")] == [f"{wan}, link outside tolerance"]
     gpt2 = series_of(records, "layer")[1].points[1]
     assert gpt2.median_s == 7e-9  # of two equal runs, the one with more samples
 

@@ -4,15 +4,16 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import MakeRecord
 
 from harness import rows, stats, store
 from harness.cli import main
 from harness.record import Record
 
+MakeRecord = Callable[..., Record]
 Show = Callable[..., str]
 
 
@@ -50,7 +51,17 @@ def test_table(records: list[Record], show: Show) -> None:
     assert any("puma (1 ms, 5 Gbit/s)" in line and "2.50 MB" in line for line in lines)
     failed = [line for line in lines if "failed" in line]
     assert len(failed) == 2
-    assert f"{records[4].id} failed: P1: killed by signal 9" in failed[1]
+    assert failed[1] == f" seed 2 failed: P1: killed by signal 9 ({records[4].id})"
+
+
+def test_a_link_outside_tolerance_is_marked(
+    records: list[Record], show: Show, tmp_path: Path
+) -> None:
+    network = replace(records[0].network, within_tolerance=False)
+    store.save(tmp_path, replace(records[0], network=network))
+    lines = show("experiment=argmax").splitlines()
+    assert [line.split()[8] for line in lines if " 21.0 ms " in line] == ["ok*"]
+    assert any("outside tolerance" in line and records[0].id in line for line in lines)
 
 
 def test_a_key_that_varies_beyond_the_names_gets_a_column(

@@ -2,11 +2,11 @@
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import MakeRecord
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +23,7 @@ from harness.record import (
     StepRecord,
 )
 
+MakeRecord = Callable[..., Record]
 COUNT = st.integers(0, 2**63)
 NAMES = st.sampled_from(["P0", "P1", "P2", "é"])
 PLAIN = st.dictionaries(st.text(max_size=5), st.none() | st.booleans() | COUNT | st.text())
