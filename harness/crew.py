@@ -127,7 +127,7 @@ class Crew:
             if notice is None or notice.kind == "error":
                 raise self._failure(role, notice)
             if notice.kind == "stage":
-                on_stage(f"{role}: {notice.fields['text']}")
+                on_stage(notice.fields["text"])
                 continue
             yield role, notice
 

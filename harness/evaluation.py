@@ -1,5 +1,6 @@
 """Drive the parties through evaluations, and make records of what they report."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from harness.crew import Crew, PartyFailure
 from harness.job import Job
-from harness.progress import Progress
+from harness.progress import Progress, format_seconds
 from harness.record import PhaseRecord, RolePhase, Sent, StepRecord
 from netem.profile import LinkProfile
 from protocols.party import P1, Phase, Role
@@ -16,7 +17,7 @@ from protocols.workload import StepPlan, steps
 
 STEP_PHASES: tuple[Phase, ...] = ("offline", "input", "online")
 Parts = dict[Role, tuple[Tensor, ...]]
-Stop = Callable[[Parts], bool]  # whether the evaluation ends after the step with this answer
+Stop = Callable[[Parts], bool]  # sees each step's answer; whether the evaluation ends with it
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,9 @@ def _round(
     crew: Crew, plan: Sequence[StepPlan], text: str, progress: Progress, stop: Stop
 ) -> Round:
     done = Round([], [])
+    begin = time.monotonic()
     for step in range(len(plan)):
-        part = f", token {step + 1}/{len(plan)}" if len(plan) > 1 else ""
+        part = _place(step, len(plan), time.monotonic() - begin) if len(plan) > 1 else ""
         starts = {}
         for phase in STEP_PHASES:
             crew.gather("ready", progress.stage)
@@ -81,6 +83,12 @@ def _round(
         if stop(parts):
             break
     return done
+
+
+def _place(step: int, count: int, took_s: float) -> str:
+    """Which token is being made, and how long the others will take."""
+    left = f", about {format_seconds(took_s / step * (count - step))} left" if step else ""
+    return f", token {step + 1}/{count}{left}"
 
 
 def step_records(evaluation: Evaluation) -> list[StepRecord]:

@@ -3,14 +3,18 @@
 Nothing is drawn but on a call: a refreshing thread would compete with the parties for the cores.
 """
 
+import re
 import sys
 import time
 from typing import Protocol
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape
 from rich.text import Text
+
+
+REPEAT_S = 10.0  # between plain lines on one kind of stage
 
 
 class Progress(Protocol):
@@ -21,6 +25,9 @@ class Progress(Protocol):
 
     def stage(self, text: str) -> None:
         """The current run has come to `text`: starting parties, calibrating, measuring 3/10, …"""
+
+    def say(self, text: str) -> None:
+        """A piece of a generated text, for standard output."""
 
     def done(self, summary: str) -> None:
         """The current run has ended as `summary` says."""
@@ -55,6 +62,7 @@ class PlainProgress:
     def __init__(self) -> None:
         self._eta = Eta()
         self._kind = ""
+        self._said_s = 0.0
 
     def run(self, index: int, total: int, title: str) -> None:
         """See `Progress`."""
@@ -62,11 +70,16 @@ class PlainProgress:
         _say(f"[{index}/{total}] {title}{self._eta.text(total)}")
 
     def stage(self, text: str) -> None:
-        """See `Progress`. Of measuring 1/10, 2/10, … and of P0:, P1:, … one is worth a line."""
-        kind = text.rpartition(": ")[2].rstrip("0123456789/ ")
-        if kind != self._kind:
-            self._kind = kind
+        """See `Progress`. Of measuring 1/10, 2/10, … one in `REPEAT_S` is worth a line."""
+        kind = re.split(r" \d", text)[0]
+        now = time.monotonic()
+        if kind != self._kind or now - self._said_s > REPEAT_S:
+            self._kind, self._said_s = kind, now
             _say(f"  {text}")
+
+    def say(self, text: str) -> None:
+        """See `Progress`."""
+        print(text, end="", flush=True)
 
     def done(self, summary: str) -> None:
         """See `Progress`."""
@@ -86,11 +99,12 @@ class LiveProgress:
         self._eta = Eta()
         self._head = ""
         self._stage: str | None = None
+        self._said = ""
 
     def run(self, index: int, total: int, title: str) -> None:
         """See `Progress`."""
         self._head = f"[{index}/{total}] {title}{self._eta.text(total)}"
-        self._stage = None
+        self._stage, self._said = None, ""
         self.stage("")
 
     def stage(self, text: str) -> None:
@@ -99,7 +113,15 @@ class LiveProgress:
             return
         self._stage = text
         line = Text(self._head, overflow="ellipsis", no_wrap=True)
-        self._live.update(line.append(f"  {text}", style="cyan"), refresh=True)
+        line.append(f"  {text}", style="cyan")
+        self._live.update(Group(line, Text(self._said)) if self._said else line, refresh=True)
+
+    def say(self, text: str) -> None:
+        """See `Progress`. The text grows below the live line; a whole line goes to its place."""
+        self._said += text
+        if text.endswith("\n"):
+            self._live.console.print(escape(self._said), end="", highlight=False, soft_wrap=True)
+            self._said = ""
 
     def done(self, summary: str) -> None:
         """See `Progress`."""

@@ -89,7 +89,7 @@ class NetworkRecord:
 
 @dataclass(frozen=True)
 class Record:
-    """One run, finished or failed."""
+    """One run, finished or failed. generated: of `generate`, prompt, tokens and text."""
 
     id: str
     config: dict[str, Any]
@@ -101,6 +101,7 @@ class Record:
     correctness: Correctness | None
     environment: dict[str, Any]
     logs: dict[str, list[str]] = field(default_factory=dict)
+    generated: dict[str, Any] | None = None
     schema: int = SCHEMA
 
     def to_json(self) -> str:

@@ -4,7 +4,7 @@ A run = start parties → connect → calibrate the link → prepare → (offlin
 warm-up and each sample → check every answer → record.
 """
 
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +21,7 @@ from harness.job import Job, Shaping
 from harness.progress import Progress
 from harness.record import Correctness, NetworkRecord, PhaseRecord, Record, Status, StepRecord
 from harness.registry import system_class
+from harness.transcript import transcript_of
 from harness.verify import Answers
 from netem.profile import LinkProfile
 from protocols.party import PHASES, Phase, Role
@@ -107,16 +108,14 @@ class _Run:
         self.progress = progress
         self.system: type[System] = system_class(config.system.name)
         self.workload = config.workload()
-        self.options = {
-            f.name: getattr(config.system, f.name)
-            for f in fields(config.system)
-            if f.name != "name"
-        }
+        self.options = config.system.options()
+        self.user = config.experiment.user()
         self.logs: dict[str, list[str]] = {}
         self._status: Status = "ok"
         self._error: str | None = None
         self._phases: dict[str, PhaseRecord] = {}
         self._steps: list[StepRecord] = []
+        self._generated: dict[str, Any] | None = None
         self._correctness: Correctness | None = None
         self._measured: dict[str, Any] = {}
         self._within: bool | None = None
@@ -136,8 +135,10 @@ class _Run:
             self.end("failed", f"link outside tolerance: {'; '.join(outside)}")
             return
         cfg = self.config
-        job = Job(cfg.system.name, self.options, self.workload, cfg.seed)
-        evaluation = evaluate(crew, job, cfg.repeat, cfg.warmup, self.progress)
+        job = Job(cfg.system.name, self.options, self.workload, cfg.seed, self.user)
+        transcript = transcript_of(cfg, self.system, self.progress)
+        evaluation = evaluate(crew, job, cfg.repeat, cfg.warmup, self.progress, transcript.heard)
+        self._generated = transcript.ended()
         self._phases = phase_records(evaluation, self._profiles, self._shaped_phases())
         self._steps = step_records(evaluation)
         self._verify(evaluation, answers)
@@ -149,7 +150,9 @@ class _Run:
             for done in evaluation.rounds
         ]
         tolerance = self.system.tolerance(self.workload)
-        self._correctness = answers.check(self.workload, self.config.seed or 0, revealed, tolerance)
+        self._correctness = answers.check(
+            self.workload, self.config.seed or 0, revealed, tolerance, self.user
+        )
         if not self._correctness.ok:
             value = self._correctness.value
             self.end("incorrect", f"{self._correctness.metric} {value:g}, allowed {tolerance:g}")
@@ -199,4 +202,5 @@ class _Run:
             correctness=self._correctness,
             environment=self._environment,
             logs=self.logs,
+            generated=self._generated,
         )

@@ -10,6 +10,7 @@ from rich.text import Text
 from harness import rows
 from harness.columns import Column, columns_of, sort_key
 from harness.record import Record
+from harness.stats import format_bytes, format_ns
 
 STYLES = {"ok": "green", "unsupported": "yellow"}
 NOTE = (
@@ -28,6 +29,26 @@ def print_tables(records: Sequence[Record]) -> None:
         print()
     if any(record.phases for record in records):
         print_fitting([Text(NOTE, "dim")])
+
+
+def print_steps(records: Sequence[Record]) -> None:
+    """Print what each token of a generation took, one table for each record that has steps."""
+    for record in records:
+        if record.steps:
+            title = f"{record.config['experiment']['name']} {record.config['model']['name']}"
+            print_fitting([_steps_table(f"{title} {record.id}, token by token", record)])
+            print()
+
+
+def _steps_table(title: str, record: Record) -> RenderableType:
+    table = Table(box=None, padding=(0, 1))
+    for head in ("token", "kind", "tokens in", "online", "hops", "bytes", "offline"):
+        table.add_column(head, justify="left" if head == "kind" else "right")
+    for number, step in enumerate(record.steps, start=1):
+        cells = (format_ns(step.wall_ns), str(step.hops), format_bytes(step.payload_bytes))
+        offline = format_ns(step.offline_wall_ns)
+        table.add_row(str(number), step.kind, str(step.tokens), *cells, offline)
+    return Group(Text(title, "bold"), table)
 
 
 def print_fitting(choices: Sequence[RenderableType]) -> None:

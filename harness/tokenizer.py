@@ -116,11 +116,13 @@ def _load_auto(folder: Path) -> _AutoCodec:
     except ImportError:
         hint = "its tokenizer needs the package transformers: pip install 'permbench[hf]'"
         raise TokenizerError(folder, hint) from None
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        _settings(folder, name)
     try:
         loaded = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, ImportError, LookupError, TypeError) as error:
         raise TokenizerError(folder, f"tokenizer cannot be loaded: {error}") from None
     return _AutoCodec(loaded)
 

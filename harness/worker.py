@@ -27,7 +27,7 @@ from netem.link import wait_until
 from netem.profile import LinkProfile
 from protocols.arith import ring
 from protocols.counters import Counters
-from protocols.party import PeerGone, PeerTimeout, Phase, Role
+from protocols.party import P0, PeerGone, PeerTimeout, Phase, Role
 from protocols.system import System
 
 
@@ -44,6 +44,7 @@ class Worker:
         self._inbox: SimpleQueue[Notice] = SimpleQueue()
         self._peaks: dict[str, int] = {}
         self._shaping = Shaping({}, (), 0)
+        party.reporter = lambda text: control.send("stage", text=text)
         threading.Thread(target=self._listen, daemon=True).start()
 
     def serve(self) -> None:
@@ -94,7 +95,8 @@ class Worker:
         self._party.start_run()
         self._counters.clear()
         self._peaks.clear()
-        self._control.send("stage", text="building the model")
+        if self._role == P0:
+            self._control.send("stage", text="building the model")
         make = system_class(job.system)
         system = make(self._party, job.workload, job.seed, job.options, job.user)
         while (go := self._barrier()).kind == "go":

@@ -50,6 +50,7 @@ class MeteredParty(ABC):
         cpu_clock: Callable[[], int] = time.process_time_ns,
     ) -> None:
         self.role: Role = role
+        self.reporter: Callable[[str], None] = _nobody
         self._recorder = Recorder(listeners, cpu_clock)
         self._phase: Phase | None = None
         self._occurrences: Counter[Phase] = Counter()
@@ -96,6 +97,10 @@ class MeteredParty(ABC):
         self._recorder.received(begin, source, stamp, (payload, wire), idle_cpu_ns)
         return tensors
 
+    def report(self, text: str) -> None:
+        """See `Party.report`: calls `reporter`."""
+        self.reporter(text)
+
     def exchange(self, peer: Role, *tensors: Tensor) -> tuple[Tensor, ...]:
         """See `Party.exchange`."""
         self.send(peer, *tensors)
@@ -131,3 +136,7 @@ class MeteredParty(ABC):
         if self._phase is None:
             raise RuntimeError("messages belong to a phase: use them inside `with party.phase(…)`")
         return self._phase
+
+
+def _nobody(text: str) -> None:
+    """Nobody wants to know."""

@@ -45,5 +45,8 @@ class Party(Protocol):
     def exchange(self, peer: Role, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Send one message to `peer` and receive one from it, in one hop."""
 
+    def report(self, text: str) -> None:
+        """Tell whoever runs this party how far it has come; never in the online phase."""
+
     def phase(self, name: Phase) -> AbstractContextManager[None]:
         """Attribute all messages inside to the phase `name`; the hop depth starts at zero."""

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from harness.config.checkpoint import resolve
 from harness.config.explain import explain
 from harness.config.groups import CONF_DIR
 from harness.config.links import canonical_links
@@ -43,7 +44,7 @@ def _compose(texts: Sequence[str], conf_dir: Path) -> RunConfig:
         config = cast(RunConfig, OmegaConf.to_object(node))
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise explain(error, overrides, conf_dir) from error
-    return validate(replace(config, network=canonical_links(config.network)))
+    return validate(resolve(replace(config, network=canonical_links(config.network))))
 
 
 def _register() -> None:

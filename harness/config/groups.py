@@ -15,9 +15,10 @@ def options(group: str, conf_dir: Path = CONF_DIR) -> list[str]:
 
 
 def describe(group: str, option: str, conf_dir: Path = CONF_DIR) -> str:
-    """The one-line description in the first line of an option's file."""
-    with (conf_dir / group / f"{option}.yaml").open(encoding="utf-8") as file:
-        return file.readline().removeprefix("#").strip()
+    """The one-line description in the first comment of an option's file."""
+    lines = (conf_dir / group / f"{option}.yaml").read_text(encoding="utf-8").splitlines()
+    comments = (line.removeprefix("#").strip() for line in lines if line.startswith("#"))
+    return next((text for text in comments if not text.startswith("@")), "")
 
 
 def check_option(group: str, option: object, conf_dir: Path = CONF_DIR) -> None:

@@ -9,12 +9,25 @@ from typing import Any, ClassVar, cast
 
 from harness.config.network import NetworkConfig
 from protocols.transformer.spec import Family, TransformerSpec
-from protocols.workload import Argmax, Layer, Nonlinear, NonlinearOp, Workload
+from protocols.workload import (
+    Argmax,
+    Generation,
+    Layer,
+    Nonlinear,
+    NonlinearOp,
+    Sampling,
+    UserInput,
+    Workload,
+)
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A model's dimensions: the fields of `TransformerSpec`, each overridable."""
+    """A model's dimensions: the fields of `TransformerSpec`, each overridable.
+
+    tie_layers: all layers share the first one's weights, so that a model that does not fit still
+    costs what it costs. checkpoint: a folder in Hugging Face's layout; it brings its dimensions.
+    """
 
     name: str
     family: str
@@ -27,6 +40,8 @@ class ModelConfig:
     norm_eps: float
     n_kv_heads: int | None = None
     rope_theta: float = 10000.0
+    tie_layers: bool = False
+    checkpoint: str | None = None
 
     def spec(self) -> TransformerSpec:
         """The same as the protocols' type."""
@@ -44,6 +59,11 @@ class ModelConfig:
             rope_theta=self.rope_theta,
         )
 
+    def generation(self, prompt_len: int, new_tokens: int) -> Generation:
+        """A walk through the whole model."""
+        new_tokens = 0 if self.family == "bert" else new_tokens
+        return Generation(self.spec(), prompt_len, new_tokens, self.tie_layers, self.checkpoint)
+
 
 @dataclass(frozen=True)
 class ExperimentConfig:
@@ -55,6 +75,10 @@ class ExperimentConfig:
     def workload(self, model: ModelConfig) -> Workload:
         """The protocols' type for this experiment on `model`."""
         raise NotImplementedError
+
+    def user(self) -> UserInput | None:
+        """What P1 alone is told, where it is more than a seed says."""
+        return None
 
 
 @dataclass(frozen=True)
@@ -95,6 +119,45 @@ class LayerConfig(ExperimentConfig):
 
 
 @dataclass(frozen=True)
+class WholeModelConfig(ExperimentConfig):
+    """The whole model on `prompt_len` tokens drawn from the seed, until `new_tokens` have come out.
+
+    BERT makes one pass and no tokens, whatever `new_tokens` is.
+    """
+
+    prompt_len: int
+    new_tokens: int
+
+    def workload(self, model: ModelConfig) -> Workload:
+        """See the base class."""
+        return model.generation(self.prompt_len, self.new_tokens)
+
+
+@dataclass(frozen=True)
+class GenerateConfig(ExperimentConfig):
+    """The whole model on a prompt of the user's: `prompt` text (needs model.checkpoint's tokenizer)
+    or token ids `tokens`. temperature 0 is greedy; top_k, top_p and sample_seed (null: from the
+    operating system) say how P1 draws otherwise."""
+
+    prompt: str | None
+    tokens: list[int] | None
+    new_tokens: int
+    temperature: float
+    top_k: int | None
+    top_p: float
+    sample_seed: int | None
+
+    def workload(self, model: ModelConfig) -> Workload:
+        """See the base class. The prompt's tokens must be known."""
+        return model.generation(len(self.tokens or ()), self.new_tokens)
+
+    def user(self) -> UserInput | None:
+        """The prompt, and how P1 picks."""
+        sampling = Sampling(self.temperature, self.top_k, self.top_p, self.sample_seed)
+        return UserInput(tuple(self.tokens or ()), sampling)
+
+
+@dataclass(frozen=True)
 class SystemConfig:
     """A system under test. A system with options of its own has a sub-class."""
 
@@ -107,7 +170,12 @@ class SystemConfig:
 
 @dataclass(frozen=True)
 class PermLLMConfig(SystemConfig):
-    """PermLLM."""
+    """PermLLM. domain: ring64, or the authors' float32 with masks of `mask_scale` times a tensor's
+    scale. weight_bits: 16 or 32, of P0's integer weights."""
+
+    domain: str
+    mask_scale: float
+    weight_bits: int
 
 
 @dataclass(frozen=True)
@@ -165,7 +233,7 @@ class RunConfig:
         values = [
             f"{f.name}={getattr(self.experiment, f.name)}"
             for f in fields(self.experiment)
-            if f.name != "name"
+            if f.name != "name" and getattr(self.experiment, f.name) is not None
         ]
         model = [self.model.name] if self.experiment.uses_model else []
         parts = [*model, self.system.name, self.network.name, self.shaper.name]
@@ -176,6 +244,8 @@ EXPERIMENTS: dict[str, type[ExperimentConfig]] = {
     "argmax": ArgmaxConfig,
     "nonlinear": NonlinearConfig,
     "layer": LayerConfig,
+    "model": WholeModelConfig,
+    "generate": GenerateConfig,
 }
 # One row for each system; the file conf/system/<name>.yaml gives its options their values.
 SYSTEMS: dict[str, type[SystemConfig]] = {"permllm": PermLLMConfig}

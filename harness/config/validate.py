@@ -11,15 +11,20 @@ from harness.config.schema import (
     EXPERIMENTS,
     SYSTEMS,
     ArgmaxConfig,
+    GenerateConfig,
     LayerConfig,
     ModelConfig,
     NonlinearConfig,
+    PermLLMConfig,
     RunConfig,
+    SystemConfig,
+    WholeModelConfig,
 )
 from protocols.transformer.spec import Family
 from protocols.workload import NonlinearOp
 
 SHAPED_PHASES = ("online", "all")
+DOMAINS = ("ring64", "float32")
 
 
 def validate(config: RunConfig) -> RunConfig:
@@ -28,6 +33,7 @@ def validate(config: RunConfig) -> RunConfig:
     _names(config)
     _model(config.model)
     _experiment(config)
+    _system(config.system)
     _network(config.network, emulated=config.shaper.name == "emulated")
     return config
 
@@ -97,6 +103,52 @@ def _experiment(config: RunConfig) -> None:
                 raise rejected("experiment.shape", shape, rule)
         case LayerConfig() as layer:
             _layer(layer, config.model)
+        case WholeModelConfig(prompt_len=prompt_len, new_tokens=new_tokens):
+            at_least("experiment.prompt_len", prompt_len, 1)
+            _length("experiment.new_tokens", prompt_len, new_tokens, config.model)
+        case GenerateConfig() as generate:
+            _generate(generate, config.model)
+            _once(config)
+
+
+def _length(key: str, prompt_len: int, new_tokens: int, model: ModelConfig) -> None:
+    at_least(key, new_tokens, 1)
+    if prompt_len + new_tokens > model.max_positions:
+        rule = f"such that prompt and new tokens fit model.max_positions = {model.max_positions}"
+        raise rejected(key, new_tokens, rule)
+
+
+def _generate(generate: GenerateConfig, model: ModelConfig) -> None:
+    tokens = generate.tokens
+    if not tokens:
+        raise rejected("experiment.tokens", tokens, "token ids, unless experiment.prompt is given")
+    if not 0 <= min(tokens) <= max(tokens) < model.vocab:
+        raise rejected("experiment.tokens", tokens, f"token ids below model.vocab = {model.vocab}")
+    if model.family == "bert":
+        raise rejected("model.family", model.family, "a family that generates: bert only encodes")
+    _length("experiment.new_tokens", len(tokens), generate.new_tokens, model)
+    if not 0 <= generate.temperature < math.inf:
+        raise rejected("experiment.temperature", generate.temperature, "a number ≥ 0 (0: greedy)")
+    if generate.top_k is not None:
+        at_least("experiment.top_k", generate.top_k, 1)
+    if not 0 < generate.top_p <= 1:
+        raise rejected("experiment.top_p", generate.top_p, "a number above 0, up to 1")
+
+
+def _once(config: RunConfig) -> None:
+    """A text is generated once; `experiment=model` measures."""
+    if (config.repeat, config.warmup) != (1, 0):
+        key, value = ("repeat", config.repeat) if config.repeat != 1 else ("warmup", config.warmup)
+        raise rejected(key, value, "repeat=1 and warmup=0 with experiment=generate")
+
+
+def _system(system: SystemConfig) -> None:
+    if isinstance(system, PermLLMConfig):
+        one_of("system.domain", system.domain, DOMAINS)
+        if system.weight_bits not in (16, 32):
+            raise rejected("system.weight_bits", system.weight_bits, "16 or 32")
+        if not 0 < system.mask_scale < math.inf:
+            raise rejected("system.mask_scale", system.mask_scale, "a number > 0")
 
 
 def _layer(layer: LayerConfig, model: ModelConfig) -> None:

@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format", choices=("table", "json", "csv"), default="table", help="default: table"
     )
+    parser.add_argument("--steps", action="store_true", help="token by token, of whole models")
     add_filters(parser)
 
 
@@ -46,7 +47,10 @@ def run(args: argparse.Namespace) -> int:
     folder, filters = split_folder(args.words)
     records = chosen(folder, filters)
     if args.format == "table":
-        return _print_table(records, folder, filters)
+        code = _print_table(records, folder, filters)
+        if args.steps:
+            _print_steps(records)
+        return code
     print(_as_json(records) if args.format == "json" else _as_csv(records), end="")
     return 0
 
@@ -63,6 +67,12 @@ def chosen(folder: Path, filters: Sequence[str]) -> list[Record]:
     """The records of `folder` that pass all `filters`. Raises ConfigError."""
     records = store.load_all(folder)
     return rows.select(records, rows.parse_filters(filters, records))
+
+
+def _print_steps(records: Sequence[Record]) -> None:
+    from harness.table import print_steps  # noqa: PLC0415 - as print_tables
+
+    print_steps(records)
 
 
 def _print_table(records: Sequence[Record], folder: Path, filters: Collection[str]) -> int:

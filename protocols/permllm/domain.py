@@ -20,7 +20,7 @@ times the tensor's scale. Scales (`frac`) are labels without effect. Weaker: a b
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -238,9 +238,6 @@ class Float32(Domain):
     def matmul_t(self, x: Tensor, w: Tensor) -> Tensor:
         """float32 products."""
         return x @ w.transpose(1, 2)
-
-
-DomainName = Literal["ring64", "float32"]
 
 
 def domain_of(options: Mapping[str, Any]) -> Domain:

@@ -145,8 +145,10 @@ class GenerationProgram(Program):
         for table, frac in zip(tables, agree_exponents(self.ctx, own, len(tables)), strict=True):
             table.frac = frac
         self._embedding.prepare()
-        for layer in self._layers:
+        for index, layer in enumerate(self._layers):
             layer.prepare()
+            if self.owns_weights:
+                self.ctx.party.report(f"prepare, layer {index + 1}/{len(self._layers)}")
         if self._has_head:
             self._head.prepare()
             self._selection.prepare()
@@ -219,6 +221,8 @@ def _layers(
         linears = LayerLinears(ctx, name, work.spec, own, bits, tied)
         first = first or linears
         layers.append(TransformerLayer(ctx, name, work.spec, linears))
+        if own is not None:
+            ctx.party.report(f"quantizing layer {index + 1}/{work.spec.n_layers}")
     return layers
 
 

@@ -22,7 +22,7 @@ from protocols.workload import Argmax, Layer, Nonlinear
 
 def test_every_file_composes_and_describes_itself() -> None:
     choices = [(group, option) for group in GROUPS for option in options(group)]
-    configs = compose_all([[f"{group}={option}"] for group, option in choices])
+    configs = compose_all([[f"{group}={option}", *needs(option)] for group, option in choices])
     for (group, option), config in zip(choices, configs, strict=True):
         assert getattr(config, group).name == option
         assert len(describe(group, option)) > 10
@@ -31,11 +31,18 @@ def test_every_file_composes_and_describes_itself() -> None:
     assert all(config.network.source for config in configs)
 
 
+def needs(option: str) -> list[str]:
+    """What has no default: a prompt."""
+    return ["experiment.tokens=[3,1,4]"] if option == "generate" else []
+
+
 def test_every_experiment_composes_with_every_model_and_shaper() -> None:
     names = ("experiment", "model", "shaper", "system")
     points = [
         [f"{group}={option}" for group, option in zip(names, choice, strict=True)]
+        + needs(choice[0])
         for choice in product(*map(options, names))
+        if choice[:2] != ("generate", "bert-base")
     ]
     for config in compose_all(points):
         assert config.workload() is not None
@@ -53,7 +60,8 @@ def test_workloads() -> None:
     )
     assert shaped.workload() == Nonlinear("softmax", (3, 4))
     assert compose_run(["experiment.n=7"]).workload() == Argmax(7)
-    assert [f.name for f in fields(ModelConfig)] == [f.name for f in fields(TransformerSpec)]
+    names = [f.name for f in fields(TransformerSpec)]
+    assert [f.name for f in fields(ModelConfig)] == [*names, "tie_layers", "checkpoint"]
 
 
 def test_profiles_of_online_and_dealer_pairs() -> None:
@@ -77,7 +85,7 @@ BAD = [
     ("network=permlm-wan", "network", "permllm-wan2"),
     ("network=null", "network", "permllm-wan2"),
     ("system=nope", "system", "permllm"),
-    ("experiment=argmax_schema", "experiment", "argmax, layer, nonlinear"),
+    ("experiment=argmax_schema", "experiment", "argmax, generate, layer, model, nonlinear"),
     ("experiment.n=abc", "experiment.n", "got abc, must be a whole number"),
     ("experiment.n=1.5", "experiment.n", "must be a whole number"),
     ("experiment.n=true", "experiment.n", "must be a whole number"),
@@ -113,6 +121,18 @@ BAD = [
     ("network.links.P0_P1.delay_ms=1", "network.links.P0>P1.rate_mbit", "is not set"),
     ("network.links.P0_P1.speed=1", "network.links.P0>P1.speed", "delay_ms"),
     ("network.links={}", "network.links={}", "P1_P0.delay_ms=5"),
+    ("experiment=model experiment.prompt_len=0", "experiment.prompt_len", "≥ 1"),
+    ("experiment=model experiment.new_tokens=121", "experiment.new_tokens", "max_positions = 128"),
+    ("experiment=generate", "experiment.tokens", "token ids, unless experiment.prompt"),
+    ("experiment=generate experiment.tokens=[1000]", "experiment.tokens", "below model.vocab"),
+    ("experiment=generate experiment.prompt=hi", "experiment.prompt", "without model.checkpoint"),
+    ("experiment=generate experiment.tokens=[1] repeat=2", "repeat", "repeat=1 and warmup=0"),
+    ("experiment=generate experiment.tokens=[1] model=bert-base", "model.family", "only encodes"),
+    ("experiment=generate experiment.tokens=[1] experiment.top_p=0", "experiment.top_p", "above 0"),
+    ("model.checkpoint=/nowhere", "model.checkpoint", "/nowhere"),
+    ("system.domain=float16", "system.domain", "ring64, float32"),
+    ("system.weight_bits=8", "system.weight_bits", "16 or 32"),
+    ("system.mask_scale=0", "system.mask_scale", "> 0"),
     ("repeat=0", "repeat", "≥ 1"),
     ("warmup=-1", "warmup", "≥ 0"),
     ("threads=0", "threads", "≥ 1"),
