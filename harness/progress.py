@@ -13,7 +13,6 @@ from rich.live import Live
 from rich.markup import escape
 from rich.text import Text
 
-
 REPEAT_S = 10.0  # between plain lines on one kind of stage
 
 

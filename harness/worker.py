@@ -97,6 +97,7 @@ class Worker:
         self._peaks.clear()
         if self._role == P0:
             self._control.send("stage", text="building the model")
+        ring.warm_up()
         make = system_class(job.system)
         system = make(self._party, job.workload, job.seed, job.options, job.user)
         while (go := self._barrier()).kind == "go":

@@ -12,6 +12,8 @@ from baselines.mpcformer import reciprocal as reciprocals
 from baselines.mpcformer import rsqrt as rsqrts
 from baselines.mpcformer import sigmoid as sigmoids
 from baselines.mpcformer.exponential import SQUARINGS
+from baselines.mpcformer.settings import Approx
+from baselines.mpcformer.softmax import OFFSET, down_scale
 
 
 def exponential(x: Tensor) -> Tensor:
@@ -71,3 +73,29 @@ def silu(x: Tensor) -> Tensor:
 def quad(x: Tensor) -> Tensor:
     """0.125·x² + 0.25·x + 0.5."""
     return quads.SQUARE * x.square() + quads.LINEAR * x + quads.CONSTANT
+
+
+def softmax(x: Tensor, approx: Approx, visible: Tensor | None = None) -> Tensor:
+    """The weights of rows (..., n); `visible` as for the protocol."""
+    numerator = _numerator(x, approx, visible)
+    if visible is not None:
+        numerator = numerator * visible
+    points = 2.0 ** down_scale(approx, x.shape[-1])
+    total = numerator.sum(-1, keepdim=True)
+    return numerator * positive_reciprocal(total / points) / points
+
+
+def _numerator(x: Tensor, approx: Approx, visible: Tensor | None) -> Tensor:
+    if approx == "quad+2quad":
+        return (x + OFFSET).square()
+    if approx == "quad+2relu":
+        return x.relu()
+    if visible is not None:
+        x = torch.where(visible, x, -torch.inf)
+    return exponential((x - x.amax(-1, keepdim=True)).clamp(min=-256.0))
+
+
+def normalize(x: Tensor, eps: float, rms: bool) -> Tensor:
+    """The normed rows, without gain and bias."""
+    centred = x if rms else x - x.mean(-1, keepdim=True)
+    return centred * rsqrt(centred.square().mean(-1, keepdim=True) + eps)

@@ -120,6 +120,14 @@ def use_threads(n: int) -> None:
     set_num_threads(n)
 
 
+def warm_up() -> None:
+    """Compile the products, or load them compiled, so that nobody's measurement pays for it."""
+    x = torch.ones(1, 1, dtype=torch.int64)
+    for dtype in (torch.int16, torch.int32, torch.int64):
+        linear(x.to(dtype), x)
+    matmul_t(x[None], x[None])
+
+
 def linear(weight: Tensor, x: Tensor) -> Tensor:
     """x · weightᵀ modulo the ring of x: weight (m, k) of any integer type, x int64 or int32 (n, k);
     the result (n, m) is of x's type."""

@@ -85,6 +85,14 @@ def test_any_tokens_stream_to_their_text(gpt2_checkpoint: Path) -> None:
         assert text == tokenizer.decode(ids)
 
 
+def test_a_special_token_inside_costs_no_space(llama_checkpoint: Path) -> None:
+    tokenizer = load_tokenizer(llama_checkpoint)
+    ids = [*tokenizer.encode("the lazy")[1:], 2, *tokenizer.encode("dog sleeps")[1:]]
+    stream = tokenizer.stream()
+    assert "".join(stream.push(token) for token in ids) == tokenizer.decode(ids)
+    assert tokenizer.decode(ids) == "the lazy dog sleeps"
+
+
 def test_special_tokens(
     llama_checkpoint: Path, bert_checkpoint: Path, glm_folder: Path, gpt2_checkpoint: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -148,6 +149,44 @@ def test_generated_tokens_and_logits_are_plaintext_s(
         error = (torch.stack(evaluation)[:, 1:] - logits).norm() / logits.norm()
         assert float(error) <= 3e-3
     check_cost(work, played, options)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_a_checkpoint_generates_what_transformers_generates(
+    family: str, request: pytest.FixtureRequest
+) -> None:
+    """32 greedy tokens of a real checkpoint, under PermLLM and by transformers' own `generate`."""
+    folder: Path = request.getfixturevalue(f"{family}_checkpoint")
+    transformers = pytest.importorskip("transformers")
+    from protocols.transformer.checkpoint import check  # noqa: PLC0415 - an optional extra
+
+    prompt = [5, 17, 40, 8]
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    out = model.generate(torch.tensor([prompt]), do_sample=False, min_new_tokens=32, max_new_tokens=32)
+    work = Generation(check(folder), len(prompt), 32, checkpoint=str(folder))
+    played = play(work, evaluations=1, user=UserInput(tuple(prompt)))
+    assert [int(step[0]) for step in played.answers[0]] == out[0, len(prompt) :].tolist()
+
+
+@pytest.mark.parametrize("family", ["bert", "chatglm"])
+def test_a_checkpoint_computes_what_its_plaintext_computes(
+    family: str, request: pytest.FixtureRequest
+) -> None:
+    """BERT's hidden states; ChatGLM's tokens, with its two positions and its visible prompt."""
+    folder: Path = request.getfixturevalue(f"{family}_checkpoint")
+    from protocols.transformer.checkpoint import check, load  # noqa: PLC0415 - an optional extra
+
+    prompt, new = (5, 17, 40, 297, 298), 0 if family == "bert" else 16
+    work = Generation(check(folder), len(prompt), new, checkpoint=str(folder))
+    if family == "bert":
+        prompt = (5, 17, 40, 8, 9)
+    played = play(work, evaluations=1, user=UserInput(prompt)).answers[0]
+    plain = PlainModel(work.spec, load(folder))
+    if new:
+        assert [int(step[0]) for step in played] == plain.greedy(prompt, new)[0]
+        return
+    right = plain.encode(prompt)
+    assert float((played[0] - right).norm() / right.norm()) <= 2e-3
 
 
 def test_bert_encodes_in_one_pass() -> None:

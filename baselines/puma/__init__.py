@@ -1,0 +1,1 @@
+"""Puma: three-party inference on replicated secret shares."""
