@@ -51,7 +51,7 @@ async def sign(ctx: Context, x: Share) -> Bits:
     for dtype, pairs, offset in _LEVELS:
         own = ctx.draw_zero_bits(count, dtype)
         width = 8 * dtype.itemsize // 2
-        _fold(*(_words(t) for t in (state.first, state.second, own)), pairs, offset, width)
+        _fold(pairs, offset, width, *map(_words, (state.first, state.second, own)))
         state = Bits(own, await ctx.rotate(own))
     return Bits(_last(p.first, state.first), _last(p.second, state.second))
 
@@ -110,12 +110,12 @@ def _fold_first(
 
 @njit(cache=True, nogil=True)
 def _fold(
-    s0: NDArray[np.uint64],
-    s1: NDArray[np.uint64],
-    out: NDArray[np.uint64],
     pairs: int,
     offset: int,
     width: int,
+    s0: NDArray[np.uint64],
+    s1: NDArray[np.uint64],
+    out: NDArray[np.uint64],
 ) -> None:
     """2·pairs positions, p at `offset` of a word, to `pairs`, p at `width` of a word of `out`."""
     mask = (np.uint64(1) << np.uint64(pairs)) - np.uint64(1)

@@ -72,6 +72,13 @@ class Share:
         """The same secret as a contiguous vector."""
         return self.each(lambda part: part.reshape(-1))
 
+    def split(self, widths: Sequence[int]) -> "list[Share]":
+        """Pieces of these widths along the last dimension."""
+        pairs = zip(
+            *(torch.split(t, list(widths), -1) for t in (self.first, self.second)), strict=True
+        )
+        return [Share(a, b, self.frac) for a, b in pairs]
+
     def term(self) -> "Term":
         """x as a sum of terms: each role's first part."""
         return Term(self.first, self.frac)
@@ -123,6 +130,11 @@ class Bits:
     def each(self, function: Callable[[Tensor], Tensor]) -> "Bits":
         """A map of both parts that is linear over exclusive or: masks, shifts, slices."""
         return Bits(function(self.first), function(self.second))
+
+    def split(self, counts: Sequence[int]) -> "list[Bits]":
+        """Pieces of these lengths of a vector."""
+        pairs = zip(*(torch.split(t, list(counts)) for t in (self.first, self.second)), strict=True)
+        return [Bits(a, b) for a, b in pairs]
 
     def __xor__(self, other: "Bits") -> "Bits":
         return Bits(self.first ^ other.first, self.second ^ other.second)

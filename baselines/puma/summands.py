@@ -69,7 +69,8 @@ async def to_bits(ctx: Context, x: Share) -> Bits:
     total, count = p, x.first.numel()
     for level in range(6):
         zero = ctx.draw_zero_bits(2 * count, torch.int64).view(2, count)
-        _prefix(*(t.numpy() for t in (p.first, p.second, g.first, g.second, zero)), 1 << level)
+        arrays = [t.numpy() for t in (p.first, p.second, g.first, g.second, zero)]
+        _prefix(1 << level, *arrays)
         received = await ctx.rotate(zero)
         p, g = Bits(zero[0], received[0]), Bits(zero[1], received[1])
     return total ^ g.each(lambda part: part << 1)
@@ -77,12 +78,12 @@ async def to_bits(ctx: Context, x: Share) -> Bits:
 
 @njit(cache=True, nogil=True)
 def _prefix(
+    k: int,
     p0: NDArray[np.int64],
     p1: NDArray[np.int64],
     g0: NDArray[np.int64],
     g1: NDArray[np.int64],
     out: NDArray[np.int64],
-    k: int,
 ) -> None:
     """out, which holds sharings of zero, becomes this role's terms of the new p and g."""
     for i in range(p0.size):

@@ -63,7 +63,7 @@ async def _opener(ctx: Context, u: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     c0.add_(u).add_(_OFFSET)
     c1 = (await Round({P1: (c0,)}, {P1: 1}))[P1][0]
     masked = torch.empty_like(u)
-    _open_sum(*_arrays(c0, c1, h0, m0, z0, masked), bits)
+    _open_sum(bits, *_arrays(c0, c1, h0, m0, z0, masked))
     other = (await Round({P1: (masked,)}, {P1: 1}))[P1][0]
     return z0, other.add_(masked)
 
@@ -75,7 +75,7 @@ async def _helped_opener(ctx: Context, u: Tensor, bits: int) -> tuple[Tensor, Te
     received = await Round({P0: (c1,)}, {P0: 1, P2: 1})
     (c0,), (corrections,) = received[P0], received[P2]
     masked = torch.empty_like(u)
-    _open_correction(*_arrays(c0, c1, corrections, z2, masked), bits)
+    _open_correction(bits, *_arrays(c0, c1, corrections, z2, masked))
     other = (await Round({P0: (masked,)}, {P0: 1}))[P0][0]
     return other.add_(masked), z2
 
@@ -85,7 +85,7 @@ async def _helper(ctx: Context, u: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     w0, h0, m0, z0 = ctx.draw(0, 4, u.numel())
     w1, z2 = ctx.draw(2, 2, u.numel())
     corrections = torch.empty(2, u.numel(), dtype=torch.int64)
-    _correct(*_arrays(u, w0, w1, h0, m0, corrections), bits)
+    _correct(bits, *_arrays(u, w0, w1, h0, m0, corrections))
     await Round({P1: (corrections,)})
     await Round()
     return z2, z0
@@ -97,13 +97,13 @@ def _arrays(*tensors: Tensor) -> list[NDArray[np.int64]]:
 
 @njit(cache=True, nogil=True)
 def _open_sum(
+    s: int,
     c0: NDArray[np.int64],
     c1: NDArray[np.int64],
     h0: NDArray[np.int64],
     m0: NDArray[np.int64],
     z0: NDArray[np.int64],
     out: NDArray[np.int64],
-    s: int,
 ) -> None:
     """y0 − z_0 with y0 = ⌊c'/2^s⌋ + 2^(63−s)·(n + (1 − 2n)·m0) − 2^(62−s) − h0."""
     centre = np.int64(1) << (62 - s)
@@ -115,12 +115,12 @@ def _open_sum(
 
 @njit(cache=True, nogil=True)
 def _open_correction(
+    s: int,
     c0: NDArray[np.int64],
     c1: NDArray[np.int64],
     corrections: NDArray[np.int64],
     z2: NDArray[np.int64],
     out: NDArray[np.int64],
-    s: int,
 ) -> None:
     """y1 − z_2 with y1 = 2^(63−s)·(1 − 2n)·m1 − h1."""
     h1, m1 = corrections[0], corrections[1]
@@ -131,13 +131,13 @@ def _open_correction(
 
 @njit(cache=True, nogil=True)
 def _correct(
+    s: int,
     u: NDArray[np.int64],
     w0: NDArray[np.int64],
     w1: NDArray[np.int64],
     h0: NDArray[np.int64],
     m0: NDArray[np.int64],
     out: NDArray[np.int64],
-    s: int,
 ) -> None:
     """h1 = ⌊r'/2^s⌋ − h0 and m1 = m − m0 of r = w0 + w1 − u_2."""
     h1, m1 = out[0], out[1]

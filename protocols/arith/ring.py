@@ -126,6 +126,7 @@ def warm_up() -> None:
     for dtype in (torch.int16, torch.int32, torch.int64):
         linear(x.to(dtype), x)
     matmul_t(x[None], x[None])
+    matmul(x[None], x[None])
 
 
 def linear(weight: Tensor, x: Tensor) -> Tensor:
@@ -140,11 +141,40 @@ def linear(weight: Tensor, x: Tensor) -> Tensor:
 @njit(cache=True, nogil=True)
 def _batched(w: NDArray[np.int64], x: NDArray[np.int64], y: NDArray[np.int64]) -> None:
     for b in range(w.shape[0]):
-        _rows(w[b], x[b], y[b], 0, w.shape[1])
+        _rows(w[b], x[b], y[b], 0, y.shape[2])
+
+
+@njit(cache=True, nogil=True)
+def _sums(x: NDArray[np.int64], w: NDArray[np.int64], y: NDArray[np.int64]) -> None:
+    for b in range(x.shape[0]):
+        for c in range(x.shape[1]):
+            out = y[b, c]
+            for j in range(x.shape[2]):
+                factor, row = x[b, c, j], w[b, j]
+                for t in range(out.shape[0]):
+                    out[t] += factor * row[t]
+
+
+def matmul(x: Tensor, w: Tensor) -> Tensor:
+    """x · w mod 2^64 a head: x int64 (h, n, k), w int64 (h, k, m); int64 (h, n, m)."""
+    y = torch.zeros((x.shape[0], x.shape[1], w.shape[2]), dtype=torch.int64)
+    _sums(x.contiguous().numpy(), _whole(w).numpy(), y.numpy())
+    return y
+
+
+def _whole(w: Tensor) -> Tensor:
+    """Contiguous memory that begins with w: of a cache's first rows, the whole cache, uncopied.
+
+    A kernel must know that rows are contiguous, or it does not vectorise.
+    """
+    if w.is_contiguous() or w.stride()[1:] != (w.shape[2], 1):
+        return w.contiguous()
+    step = w.stride(0)
+    return w.as_strided((w.shape[0], step // w.shape[2], w.shape[2]), (step, w.shape[2], 1))
 
 
 def matmul_t(x: Tensor, w: Tensor) -> Tensor:
     """x · wᵀ mod 2^64 a head: x int64 (h, n, k), w int64 (h, m, k); int64 (h, n, m)."""
     y = torch.zeros((x.shape[0], x.shape[1], w.shape[1]), dtype=torch.int64)
-    _batched(w.contiguous().numpy(), x.contiguous().numpy(), y.numpy())
+    _batched(_whole(w).numpy(), x.contiguous().numpy(), y.numpy())
     return y

@@ -21,8 +21,6 @@ Shapes: q, k, v (h, n, w) for h heads, n new tokens, width w; L keys in all. Sou
 section 3 (multiplication of two shared tensors), with the opened rows kept for reuse.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
@@ -32,48 +30,52 @@ from protocols.permllm.domain import SAFE_BITS
 from protocols.permllm.masked import Masked
 
 
-@dataclass
 class Rows:
-    """The cached rows (h, L, w) of one tensor, as far as a role holds them.
+    """Rows (h, L, w) that grow: the memory doubles, so that a new row is copied once on average."""
+
+    def __init__(self, heads: int, width: int, dtype: torch.dtype) -> None:
+        self._memory = torch.empty((heads, 0, width), dtype=dtype)
+        self._length = 0
+
+    def view(self) -> Tensor:
+        """All rows so far; valid until the next `extend`."""
+        return self._memory[:, : self._length]
+
+    def extend(self, rows: Tensor) -> None:
+        """Append rows (h, n, w)."""
+        length = self._length + rows.shape[1]
+        if length > self._memory.shape[1]:
+            heads, _, width = self._memory.shape
+            grown = torch.empty((heads, 2 * length, width), dtype=self._memory.dtype)
+            grown[:, : self._length] = self.view()
+            self._memory = grown
+        self._memory[:, self._length : length] = rows
+        self._length = length
+
+
+class Cached:
+    """The cached rows of one tensor, as far as a role holds them.
 
     mask: P1, P2. pad (r): P2. value (Δ): P0. opened (E): P1.
     """
 
-    mask: Tensor
-    pad: Tensor
-    value: Tensor
-    opened: Tensor
-
-    @classmethod
-    def empty(cls, heads: int, width: int, dtype: torch.dtype) -> "Rows":
-        """No rows yet."""
-        none = torch.empty((heads, 0, width), dtype=dtype)
-        return cls(none, none, none, none)
-
-
-def extend(rows: Tensor, new: Tensor) -> Tensor:
-    """Append new rows (h, n, w) to (h, L, w)."""
-    return torch.cat([rows, new], dim=1)
+    def __init__(self, heads: int, width: int, dtype: torch.dtype) -> None:
+        self.mask, self.pad, self.value, self.opened = (Rows(heads, width, dtype) for _ in range(4))
 
 
 class Cache:
-    """Keys and values seen so far, (h, L, w) each."""
+    """Keys and values seen so far, of `heads` heads and `width` columns."""
 
     def __init__(self, heads: int, width: int, dtype: torch.dtype) -> None:
-        self.shape = (heads, width)
+        self.heads, self.width = heads, width
         self._dtype = dtype
         self.clear()
 
     def clear(self) -> None:
         """Forget all rows."""
-        self.keys = Rows.empty(*self.shape, self._dtype)
-        self.values = Rows.empty(*self.shape, self._dtype)
+        self.keys = Cached(self.heads, self.width, self._dtype)
+        self.values = Cached(self.heads, self.width, self._dtype)
         self.length = 0  # rows that the offline pass has seen
-
-
-def columns(rows: Tensor) -> Tensor:
-    """(h, L, w) → (h, w, L): the second factor of a sum over rows."""
-    return rows.transpose(1, 2)
 
 
 class Scores(Step):
@@ -82,7 +84,7 @@ class Scores(Step):
     def __init__(self, ctx: Context, name: str, cache: Cache) -> None:
         super().__init__(ctx, name)
         self._cache = cache
-        self._scale = cache.shape[1] ** 0.5  # scores are sums over the width
+        self._scale = cache.width**0.5  # scores are sums over the width
         self._query_mask = torch.empty(0)  # P1: a
         self._pads: list[Tensor] = []  # P0: r of q, k, v
         self._share = torch.empty(0)  # P0: τ0; P1: a·b + τ1 − μ
@@ -105,36 +107,35 @@ class Scores(Step):
         if self.role == P0:
             self._share = tau0
             return None
-        keys, values = self._cache.keys, self._cache.values
-        keys.mask, values.mask = extend(keys.mask, k.held), extend(values.mask, v.held)
+        keys, values, matmul_t = self._cache.keys, self._cache.values, self.domain.matmul_t
+        keys.mask.extend(k.held)
+        values.mask.extend(v.held)
         mu = self.domain.mask(self.ctx.p1p2(self.name), *shape, scale=self._scale)
         if self.role == P2:
-            keys.pad = extend(keys.pad, self._pads[1])
-            values.pad = extend(values.pad, self._pads[2])
-            cross = self.domain.matmul_t(self._pads[0], keys.mask) + self.domain.matmul_t(
-                q.held, keys.pad
-            )
+            keys.pad.extend(self._pads[1])
+            values.pad.extend(self._pads[2])
+            cross = matmul_t(self._pads[0], keys.mask.view()) + matmul_t(q.held, keys.pad.view())
             self.party.send(P1, cross - tau0)
             return mu
         (tau1,) = self.party.recv(P2)
         self._query_mask = q.held
-        self._share = self.domain.matmul_t(q.held, keys.mask) + tau1 - mu
+        self._share = matmul_t(q.held, keys.mask.view()) + tau1 - mu
         return mu
 
     def _online(self, q: Masked, k: Masked, v: Masked) -> Tensor | None:
-        keys, values = self._cache.keys, self._cache.values
+        keys, values, matmul_t = self._cache.keys, self._cache.values, self.domain.matmul_t
         if self.role == P0:
             opened = [x.held - r for x, r in zip((q, k, v), self._pads, strict=True)]
             self.party.send(P1, *opened)
-            keys.value, values.value = extend(keys.value, k.held), extend(values.value, v.held)
-            local = self.domain.matmul_t(q.held, keys.value) + self._share
+            keys.value.extend(k.held)
+            values.value.extend(v.held)
+            local = matmul_t(q.held, keys.value.view()) + self._share
             (share,) = self.party.recv(P1)
             return local + share
         e_q, e_k, e_v = self.party.recv(P0)
-        keys.opened, values.opened = extend(keys.opened, e_k), extend(values.opened, e_v)
-        cross = self.domain.matmul_t(e_q, keys.mask) + self.domain.matmul_t(
-            self._query_mask, keys.opened
-        )
+        keys.opened.extend(e_k)
+        values.opened.extend(e_v)
+        cross = matmul_t(e_q, keys.mask.view()) + matmul_t(self._query_mask, keys.opened.view())
         self.party.send(P0, cross + self._share)
         return None
 
@@ -155,7 +156,7 @@ class WeightedSum(Step):
         return Masked(self._out_shape(p), p.frac + value_frac, half)
 
     def _out_shape(self, p: Masked) -> tuple[int, int, int]:
-        return (p.shape[0], p.shape[1], self._cache.values.mask.shape[2])
+        return (p.shape[0], p.shape[1], self._cache.width)
 
     def _offline(self, p: Masked) -> Tensor | None:
         values, shape = self._cache.values, self._out_shape(p)
@@ -167,26 +168,25 @@ class WeightedSum(Step):
             self._share = tau0
             return None
         mu = self.domain.safe_mask(self.ctx.p1p2(self.name), SAFE_BITS, *shape)
-        masks = columns(values.mask)
+        matmul, masks = self.domain.matmul, values.mask.view()
         if self.role == P2:
-            pads = columns(values.pad)
-            cross = self.domain.matmul_t(self._pad, masks) + self.domain.matmul_t(p.held, pads)
+            cross = matmul(self._pad, masks) + matmul(p.held, values.pad.view())
             self.party.send(P1, cross - tau0)
             return mu
         (tau1,) = self.party.recv(P2)
         self._weight_mask = p.held
-        self._share = self.domain.matmul_t(p.held, masks) + tau1 - mu
+        self._share = matmul(p.held, masks) + tau1 - mu
         return mu
 
     def _online(self, p: Masked) -> Tensor | None:
-        values = self._cache.values
+        values, matmul = self._cache.values, self.domain.matmul
         if self.role == P0:
             self.party.send(P1, p.held - self._pad)
-            local = self.domain.matmul_t(p.held, columns(values.value)) + self._share
+            local = matmul(p.held, values.value.view()) + self._share
             (share,) = self.party.recv(P1)
             return local + share
         (e_p,) = self.party.recv(P0)
-        cross = self.domain.matmul_t(e_p, columns(values.mask))
-        cross += self.domain.matmul_t(self._weight_mask, columns(values.opened))
+        cross = matmul(e_p, values.mask.view())
+        cross += matmul(self._weight_mask, values.opened.view())
         self.party.send(P0, cross + self._share)
         return None

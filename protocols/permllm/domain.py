@@ -103,6 +103,10 @@ class Domain(ABC):
     def matmul_t(self, x: Tensor, w: Tensor) -> Tensor:
         """x · wᵀ a head: (h, n, k), (h, m, k) → (h, n, m)."""
 
+    @abstractmethod
+    def matmul(self, x: Tensor, w: Tensor) -> Tensor:
+        """x · w a head: (h, n, k), (h, k, m) → (h, n, m)."""
+
     def gains(self, gain: Tensor, bias: Tensor | None, frac: int) -> FixedWeight:
         """A diagonal weight (d,) at scale 2^frac."""
         none = torch.zeros(gain.shape[0], dtype=self.dtype)
@@ -178,6 +182,10 @@ class Ring64(Domain):
         """Exact modulo 2^64."""
         return ring.matmul_t(x, w)
 
+    def matmul(self, x: Tensor, w: Tensor) -> Tensor:
+        """Exact modulo 2^64."""
+        return ring.matmul(x, w)
+
 
 class Float32(Domain):
     """Real numbers under bounded masks, as the authors' code has them."""
@@ -238,6 +246,10 @@ class Float32(Domain):
     def matmul_t(self, x: Tensor, w: Tensor) -> Tensor:
         """float32 products."""
         return x @ w.transpose(1, 2)
+
+    def matmul(self, x: Tensor, w: Tensor) -> Tensor:
+        """float32 products."""
+        return x @ w
 
 
 def domain_of(options: Mapping[str, Any]) -> Domain:

@@ -203,7 +203,7 @@ class TransformerLayer:
         """q (heads, n, d_head), k and v (kv heads, n, d_head); q and k rotated where the family
         does."""
         n, width = qkv.shape[0], self._spec.d_head
-        heads, kv_heads = self._spec.n_heads, self.cache.shape[0]
+        heads, kv_heads = self._spec.n_heads, self.cache.heads
         rows = qkv.reshape(n, heads + 2 * kv_heads, width)
         q_k, v = rows.narrow(1, 0, heads + kv_heads), rows.narrow(1, heads + kv_heads, kv_heads)
         if self._rotary is not None and tokens.tables is not None:

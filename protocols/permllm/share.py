@@ -16,8 +16,9 @@ would have done when they were computed (`attention`).
 import torch
 from torch import Tensor
 
+from protocols.arith.prg import Stream
 from protocols.party import P0, P1, P2
-from protocols.permllm.attention import Cache
+from protocols.permllm.attention import Cache, Cached
 from protocols.permllm.context import Context, Step
 from protocols.permllm.domain import SAFE_BITS, VALUE_FRAC
 from protocols.permllm.masked import Masked
@@ -76,25 +77,32 @@ class CachedRows(Step):
         """Masks at P1 and P2, pads at P0 and P2."""
         self._cache.clear()
         self._cache.length = self._length
-        shape = (*self._cache.shape[:1], self._length, *self._cache.shape[1:])
+        shape = (self._cache.heads, self._length, self._cache.width)
         for rows, kind in ((self._cache.keys, "k"), (self._cache.values, "v")):
             if self.role != P0:
-                rows.mask = self.domain.mask(self.ctx.p1p2(f"{self.name}/{kind}"), *shape)
+                rows.mask.extend(self._draw(self.ctx.p1p2(f"{self.name}/{kind}"), shape))
             if self.role != P1:
-                rows.pad = self.domain.mask(self.ctx.p0p2(f"{self.name}/{kind}"), *shape)
+                rows.pad.extend(self._draw(self.ctx.p0p2(f"{self.name}/{kind}"), shape))
+
+    def _draw(self, stream: Stream, shape: tuple[int, ...]) -> Tensor:
+        return self.domain.mask(stream, *shape)
 
     def share(self, k: Tensor | None, v: Tensor | None) -> None:
         """P1 passes k and v, float64 (h, L, w)."""
-        keys, values = self._cache.keys, self._cache.values
+        cached = (self._cache.keys, self._cache.values)
         if self.role == P2 or self._length == 0:
             return
         if self.role == P0:
-            keys.value, values.value = self.party.recv(P1)
-            self.party.send(P1, keys.value - keys.pad, values.value - values.pad)
+            values = self.party.recv(P1)
+            for rows, value in zip(cached, values, strict=True):
+                rows.value.extend(value)
+            self.party.send(P1, *(rows.value.view() - rows.pad.view() for rows in cached))
             return
         if k is None or v is None:
             raise RuntimeError("P1 must give the cached rows")
-        b, c = (rows.mask[:, : self._length] for rows in (keys, values))
-        encode = self.domain.encode
-        self.party.send(P0, encode(k, VALUE_FRAC) - b, encode(v, VALUE_FRAC) - c)
-        keys.opened, values.opened = self.party.recv(P0)
+        self.party.send(P0, *(self._hidden(x, r) for x, r in zip((k, v), cached, strict=True)))
+        for rows, opened in zip(cached, self.party.recv(P0), strict=True):
+            rows.opened.extend(opened)
+
+    def _hidden(self, x: Tensor, rows: Cached) -> Tensor:
+        return self.domain.encode(x, VALUE_FRAC) - rows.mask.view()[:, : self._length]

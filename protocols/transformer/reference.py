@@ -66,9 +66,14 @@ def apply_norm(norm: Norm, x: Tensor) -> Tensor:
 
 
 def apply_linear(layer: Linear, x: Tensor) -> Tensor:
-    """x·Wᵀ + bias in float64, widening a few rows of the float32 weight at a time."""
-    rows = max(1, _BLOCK_VALUES // layer.weight.shape[1])
-    y = torch.cat([x @ block.double().T for block in torch.split(layer.weight, rows)], dim=-1)
+    """x·Wᵀ + bias, float64 (n, out) from (n, in), widening a few rows of W at a time."""
+    size, width = layer.weight.shape
+    rows = max(1, _BLOCK_VALUES // width)
+    wide = torch.empty(min(rows, size), width, dtype=torch.float64)
+    y = torch.empty(len(x), size, dtype=torch.float64)
+    for start in range(0, size, rows):
+        block = layer.weight[start : start + rows]
+        y[:, start : start + rows] = x @ wide[: len(block)].copy_(block).T
     return _affine(y, None, layer.bias)
 
 

@@ -41,7 +41,14 @@ def test_products_are_exact_modulo_2_64(
 
 def test_batched_product_is_one_product_a_head() -> None:
     x, w = draw(3, 5, 3, 17), draw(4, 5, 6, 17)
-    assert ring.matmul_t(x, w).tolist() == [exact(b, a) for a, b in zip(x, w, strict=True)]
+    right = [exact(b, a) for a, b in zip(x, w, strict=True)]
+    assert ring.matmul_t(x, w).tolist() == right
+    assert ring.matmul(x, w.transpose(1, 2)).tolist() == right
+    cache = draw(5, 5, 9, 17)  # of which the first rows are in use
+    cache[:, :6] = w
+    assert ring.matmul_t(x, cache[:, :6]).tolist() == right
+    weights = draw(6, 5, 3, 6)
+    assert torch.equal(ring.matmul(weights, cache[:, :6]), ring.matmul(weights, w))
 
 
 @given(

@@ -1,0 +1,49 @@
+"""P0's weights as integers."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from baselines.mpcformer.context import FRAC
+from baselines.mpcformer.encoding import encode
+from protocols.transformer.weights import Linear, Norm
+
+_ROWS = 1024  # converted at a time
+
+
+@dataclass(frozen=True)
+class FixedWeight:
+    """A matrix (m, k) at scale FRAC in the smallest integer type, and bias (m,) at 2·FRAC or None."""
+
+    values: Tensor
+    bias: Tensor | None
+
+
+def fixed(linear: Linear, transposed: bool = False) -> FixedWeight:
+    """Round a float matrix. Raises ValueError where a weight does not fit 32 bits."""
+    weight = linear.weight
+    largest = float(weight.abs().max()) * 2.0**FRAC if weight.numel() else 0.0
+    if largest >= 2**31 - 1:
+        raise ValueError(f"a weight of magnitude {largest * 2.0**-FRAC:g} does not fit 32 bits")
+    values = torch.empty(weight.shape, dtype=torch.int16 if largest < 2**15 - 1 else torch.int32)
+    for rows, out in zip(torch.split(weight, _ROWS), torch.split(values, _ROWS), strict=True):
+        out.copy_((rows * 2.0**FRAC).round_())
+    bias = None if linear.bias is None else encode(linear.bias, 2 * FRAC)
+    return FixedWeight(values.T.contiguous() if transposed else values, bias)
+
+
+def fixed_gains(norm: Norm, scale: float = 1.0) -> FixedWeight:
+    """A norm's gain and bias, both times `scale`, as a diagonal matrix (d, 1)."""
+    bias = None if norm.bias is None else norm.bias.double() * scale
+    return fixed(Linear((norm.gain.double() * scale).reshape(-1, 1), bias))
+
+
+def scaled_rows(linear: Linear, rows: int, factor: float) -> Linear:
+    """The first `rows` outputs times `factor`."""
+    if factor == 1.0:
+        return linear
+    scale = torch.ones(linear.weight.shape[0])
+    scale[:rows] = factor
+    bias = None if linear.bias is None else linear.bias * scale
+    return Linear(linear.weight * scale[:, None], bias)

@@ -1,0 +1,113 @@
+"""MPCFormer as a `System`: roles P0 (weights) and P1 (prompt) on additive shares, P2 (dealer).
+
+What each role learns is in the docstring of each primitive. The dealer holds every mask and takes no part
+online. Semi-honest, no two roles collude.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from baselines.forward import ModelForward
+from baselines.mpcformer import cost, plain
+from baselines.mpcformer.context import Context
+from baselines.mpcformer.encoding import decode
+from baselines.mpcformer.memory import check_memory
+from baselines.mpcformer.programs import answer_frac, program
+from baselines.mpcformer.settings import Settings
+from protocols.party import P0, P1, P2, Party, Phase, Role
+from protocols.system import PhaseCost, System
+from protocols.workload import Argmax, Generation, UserInput, Workload
+
+class MPCFormer(System):
+    """Two-party inference with Beaver triples and MPCFormer's stand-ins for GeLU and softmax."""
+
+    name: ClassVar[str] = "mpcformer"
+    summary: ClassVar[str] = "MPCFormer: two-party additive shares, Beaver triples, Quad and 2Quad"
+    online_roles: ClassVar[tuple[Role, ...]] = (P0, P1)
+
+    def __init__(
+        self,
+        party: Party,
+        workload: Workload,
+        seed: int | None,
+        options: Mapping[str, Any],
+        user: UserInput | None = None,
+    ) -> None:
+        super().__init__(party, workload, seed, options, user)
+        self._ctx = Context(party, seed, Settings.of(options))
+        self._program = program(workload, self._ctx, seed or 0, user)
+
+    @classmethod
+    def check(cls, workload: Workload, options: Mapping[str, Any]) -> None:
+        """Masks and weights of a step must fit a party's memory."""
+        check_memory(workload, Settings.of(options))
+
+    def prepare(self) -> None:
+        """Keys, then what is opened once."""
+        self._ctx.establish()
+        self._program.prepare()
+
+    def offline(self, step: int) -> None:
+        """Walk the protocol on shapes; the dealer deals."""
+        self._ctx.begin_offline()
+        self._program.offline(step)
+
+    def share_input(self, step: int) -> None:
+        """P1's input as (0, x)."""
+        self._ctx.begin_online()
+        if self.party.role != P2:
+            self._program.share_input(step)
+
+    def online(self, step: int) -> None:
+        """Walk the protocol on shares; the dealer is not there."""
+        if self.party.role != P2:
+            self._program.online(step)
+            self._ctx.end_online()
+
+    def output(self) -> tuple[Tensor, ...]:
+        """P1's index, or token and logits; or this role's share."""
+        return self._program.output()
+
+    @classmethod
+    def reveal(
+        cls,
+        parts: Mapping[Role, tuple[Tensor, ...]],
+        workload: Workload,
+        options: Mapping[str, Any],
+    ) -> Tensor:
+        """What P1 knows already, or the sum of the shares, decoded."""
+        if isinstance(workload, Argmax):
+            return parts[P1][0]
+        if isinstance(workload, Generation):
+            return parts[P1][0] if len(parts[P1]) == 1 else torch.cat(parts[P1])
+        share = parts[P0][0] + parts[P1][0]
+        return decode(share, answer_frac(workload, Settings.of(options)))
+
+    @classmethod
+    def plaintext(cls, workload: Workload, seed: int, options: Mapping[str, Any]) -> Tensor:
+        """The answer with this system's own approximations in float64."""
+        if isinstance(workload, Generation):
+            raise ValueError("a generation is compared step by step, see plain_model")
+        return plain.answer(workload, seed, Settings.of(options))
+
+    @classmethod
+    def plain_model(
+        cls, workload: Generation, seed: int, options: Mapping[str, Any]
+    ) -> ModelForward:
+        """The model with this system's own approximations in float64."""
+        return plain.model(workload, seed, Settings.of(options))
+
+    @classmethod
+    def tolerance(cls, workload: Workload) -> float:
+        """Relative rms against the system's own approximations; an index must be right."""
+        if isinstance(workload, Argmax):
+            return 0.0
+        return 1e-2 if isinstance(workload, Generation) else 2e-3
+
+    @classmethod
+    def cost(cls, workload: Workload, options: Mapping[str, Any]) -> dict[Phase, PhaseCost]:
+        """Closed forms of `cost`."""
+        return cost.cost(workload, Settings.of(options))
