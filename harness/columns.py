@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from harness import rows
@@ -10,7 +11,9 @@ from harness.config.schema import EXPERIMENTS, ExperimentConfig
 from harness.record import Record
 from harness.stats import digits, format_bytes, format_ns, format_rate, format_spread
 
+HIDDEN = ("name", "tokens")  # a prompt's ids are long; the record has them
 # Keys that a fixed column shows already.
+STEPS = (("first token", "prefill"), ("per token", "decode"))  # medians
 SHOWN = ("model.d_model", "network.rtt_ms", "network.rate_mbit")
 
 
@@ -42,12 +45,25 @@ def columns_of(experiment: str, records: Sequence[Record]) -> list[Column]:
         *(_config_column(key, key) for key in extra),
         Column("status", _status),
         Column("online", _online, right=True),
+        *(_step_column(head, kind) for head, kind in STEPS if _any_step(records, kind)),
         Column("hops", _hops, right=True),
         Column("bytes", _online_bytes, right=True),
         *(_full_speed_column(phase) for phase in ("offline", "prepare")),
         Column("error", _error, right=True),
         Column("date", _date),
     ]
+
+
+def _step_column(head: str, kind: str) -> Column:
+    def cell(record: Record) -> str:
+        times = [step.wall_ns for step in record.steps if step.kind == kind]
+        return format_ns(median(times)) if times else "–"
+
+    return Column(head, cell, right=True)
+
+
+def _any_step(records: Sequence[Record], kind: str) -> bool:
+    return any(step.kind == kind for record in records for step in record.steps)
 
 
 def sort_key(record: Record) -> tuple[Any, ...]:
@@ -64,7 +80,12 @@ def _uses_model(experiment: str) -> bool:
 
 
 def _what_columns(name: str, records: Sequence[Record]) -> list[Column]:
-    keys = dict.fromkeys(key for r in records for key in r.config["experiment"] if key != "name")
+    keys = dict.fromkeys(
+        key
+        for r in records
+        for key, value in r.config["experiment"].items()
+        if key not in HIDDEN and value is not None
+    )
     experiment = [_config_column(key, f"experiment.{key}", right=True) for key in keys]
     if not _uses_model(name):
         return experiment

@@ -1,8 +1,8 @@
 """Products in Z_2^64 (and its quotient Z_2^32): exact, for weights of any integer type.
 
-The kernel walks tiles of four weight rows by two activation rows, so that eight products share six loads, and
-a wide product 1024 columns at a time, so that the activations stay in the cache; with one activation
-row it reads the weights at memory speed (int16 weights: a quarter of int64's time).
+The kernel walks tiles of four weight rows by two activation rows, so that eight products share six
+loads, and a wide product 1024 columns at a time, so that the activations stay in the cache. One
+activation row alone is a matter of memory: int16 weights take a quarter of int64's time.
 """
 
 import numpy as np
@@ -13,7 +13,8 @@ from torch import Tensor
 
 _ROWS = 4  # weight rows a tile
 _DEPTH = 1024  # columns a tile: activation rows of that length stay in the L2 cache
-_CHUNK = 64  # weight rows a parallel task, a multiple of _ROWS
+_STREAMS = 8  # weight rows a block for one activation row
+_CHUNK = 64  # weight rows a parallel task, a multiple of both
 
 
 @njit(cache=True, nogil=True)
@@ -86,19 +87,55 @@ def _row(w: NDArray[np.int64], x: NDArray[np.int64], y: NDArray[np.int64], i: in
 
 
 @njit(cache=True, nogil=True)
+def _vector(w: NDArray[np.int64], x: NDArray[np.int64], y: NDArray[np.int64], i: int) -> None:
+    """Eight weight rows times the only activation row: eight streams keep the memory busy."""
+    w0, w1, w2, w3 = w[i], w[i + 1], w[i + 2], w[i + 3]
+    w4, w5, w6, w7 = w[i + 4], w[i + 5], w[i + 6], w[i + 7]
+    a0 = np.int64(0)
+    a1 = np.int64(0)
+    a2 = np.int64(0)
+    a3 = np.int64(0)
+    a4 = np.int64(0)
+    a5 = np.int64(0)
+    a6 = np.int64(0)
+    a7 = np.int64(0)
+    for j in range(x.shape[0]):
+        v = x[j]
+        a0 += np.int64(w0[j]) * v
+        a1 += np.int64(w1[j]) * v
+        a2 += np.int64(w2[j]) * v
+        a3 += np.int64(w3[j]) * v
+        a4 += np.int64(w4[j]) * v
+        a5 += np.int64(w5[j]) * v
+        a6 += np.int64(w6[j]) * v
+        a7 += np.int64(w7[j]) * v
+    y[i] = a0
+    y[i + 1] = a1
+    y[i + 2] = a2
+    y[i + 3] = a3
+    y[i + 4] = a4
+    y[i + 5] = a5
+    y[i + 6] = a6
+    y[i + 7] = a7
+
+
+@njit(cache=True, nogil=True)
 def _rows(
     w: NDArray[np.int64], x: NDArray[np.int64], y: NDArray[np.int64], first: int, last: int
 ) -> None:
     """y, which is zero, becomes x · wᵀ in columns first to last."""
     n, k = x.shape
-    whole = first + (last - first) // _ROWS * _ROWS
-    depth = k if n == 1 else _DEPTH
-    for lo in range(0, k, max(depth, 1)):
-        hi = min(k, lo + depth)
-        for i in range(first, whole, _ROWS):
-            _pairs(w, x, y, i, lo, hi)
-            if n % 2:
-                _one(w, x, y, i, lo, hi)
+    if n == 1:
+        whole = first + (last - first) // _STREAMS * _STREAMS
+        for i in range(first, whole, _STREAMS):
+            _vector(w, x[0], y[0], i)
+    else:
+        whole = first + (last - first) // _ROWS * _ROWS
+        for lo in range(0, k, _DEPTH):
+            for i in range(first, whole, _ROWS):
+                _pairs(w, x, y, i, lo, min(k, lo + _DEPTH))
+                if n % 2:
+                    _one(w, x, y, i, lo, min(k, lo + _DEPTH))
     for i in range(whole, last):
         _row(w, x, y, i)
 
