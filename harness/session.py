@@ -141,21 +141,17 @@ class _Run:
         self._generated = transcript.ended()
         self._phases = phase_records(evaluation, self._profiles, self._shaped_phases())
         self._steps = step_records(evaluation)
-        self._verify(evaluation, answers)
+        self._verify(evaluation, job, answers)
 
-    def _verify(self, evaluation: Evaluation, answers: Answers) -> None:
+    def _verify(self, evaluation: Evaluation, job: Job, answers: Answers) -> None:
         self.progress.stage("checking the answer")
         revealed: list[list[Tensor]] = [
             [self.system.reveal(parts, self.workload, self.options) for parts in done.parts]
             for done in evaluation.rounds
         ]
-        tolerance = self.system.tolerance(self.workload)
-        self._correctness = answers.check(
-            self.workload, self.config.seed or 0, revealed, tolerance, self.user
-        )
-        if not self._correctness.ok:
-            value = self._correctness.value
-            self.end("incorrect", f"{self._correctness.metric} {value:g}, allowed {tolerance:g}")
+        found = self._correctness = answers.check(self.system, job, revealed)
+        if not found.ok:
+            self.end("incorrect", f"{found.metric} {found.value:g}, allowed {found.tolerance:g}")
 
     def _calibrate(self, crew: Crew) -> list[str]:
         """Reasons why the link is outside tolerance; none is good."""

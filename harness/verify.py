@@ -5,55 +5,53 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from harness.job import Job
 from harness.record import Correctness
 from protocols.inputs import prompt_tokens
-from protocols.plain import answer
-from protocols.transformer.plain_model import PlainModel
-from protocols.transformer.source import model_weights
+from protocols.system import PlainRun, System
 from protocols.workload import Argmax, Generation, Sampling, UserInput, Workload
 
 Steps = Sequence[Tensor]  # the revealed answer of each step of one evaluation
+
+
+Asked = tuple[type[System], Workload, int, str]
 
 
 class Answers:
     """Checks revealed answers; remembers the plaintext answer of the last workload."""
 
     def __init__(self) -> None:
-        self._known: tuple[tuple[Workload, int], Tensor] | None = None
+        self._known: tuple[Asked, Tensor] | None = None
 
-    def check(
-        self,
-        workload: Workload,
-        seed: int,
-        revealed: Sequence[Steps],
-        tolerance: float,
-        user: UserInput | None = None,
-    ) -> Correctness:
+    def check(self, system: type[System], job: Job, revealed: Sequence[Steps]) -> Correctness:
         """The worst error over all evaluations; `revealed` holds each one's steps."""
+        workload, tolerance = job.workload, system.tolerance(job.workload)
         if isinstance(workload, Generation):
-            return _check_generation(workload, seed, revealed, tolerance, user or UserInput())
-        right = self._right(workload, seed)
+            return _check_generation(system, job, workload, revealed)
+        right = self._right(system, job)
         if isinstance(workload, Argmax):
             wrong = float(sum(int(got) != int(right) for (got,) in revealed))
             return Correctness("wrong indices", wrong, tolerance, wrong <= tolerance)
         worst = max(relative_rms(got, right) for (got,) in revealed)
         return Correctness("relative rms", worst, tolerance, worst <= tolerance)
 
-    def _right(self, workload: Workload, seed: int) -> Tensor:
-        key = (workload, seed)
-        if self._known is None or self._known[0] != key:
-            self._known = (key, answer(workload, seed))
+    def _right(self, system: type[System], job: Job) -> Tensor:
+        seed = job.seed or 0
+        asked = (system, job.workload, seed, repr(sorted(job.options.items())))
+        if self._known is None or self._known[0] != asked:
+            self._known = (asked, system.plaintext(job.workload, seed, job.options))
         return self._known[1]
 
 
 def _check_generation(
-    work: Generation, seed: int, revealed: Sequence[Steps], tolerance: float, user: UserInput
+    system: type[System], job: Job, work: Generation, revealed: Sequence[Steps]
 ) -> Correctness:
     """Logits (or BERT's hidden states) against a plaintext model that is given the same tokens.
 
     A greedy token that is not plaintext's likeliest makes the run incorrect whatever the error.
     """
-    plain = PlainModel(work.spec, model_weights(work, seed))
+    seed, tolerance, user = job.seed or 0, system.tolerance(work), job.user or UserInput()
+    plain = system.plain_model(work, seed, job.options)
     prompt = user.prompt or prompt_tokens(work.spec, work.prompt_len, seed)
     if work.spec.family == "bert":
         right = plain.encode(prompt)
@@ -72,7 +70,7 @@ def _check_generation(
     return Correctness(metric, worst, tolerance, worst <= tolerance and not wrong)
 
 
-def _forced(plain: PlainModel, prompt: Sequence[int], tokens: Sequence[int]) -> Tensor:
+def _forced(plain: PlainRun, prompt: Sequence[int], tokens: Sequence[int]) -> Tensor:
     """Plaintext logits (len(tokens), vocab) where the given tokens were picked."""
     plain.reset()
     rows = [plain.step(prompt)]

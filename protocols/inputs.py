@@ -21,6 +21,13 @@ _MEAN_STD: dict[NonlinearOp, tuple[float, float]] = {
     "gelu": (0.0, 2.0),
     "softmax": (0.0, 3.0),
     "layernorm": (0.5, 1.5),
+    "comparison": (0.0, 2.0),
+}
+# Within what every system's approximation is made for.
+_RANGE: dict[NonlinearOp, tuple[float, float]] = {
+    "reciprocal": (0.5, 50.0),
+    "rsqrt": (0.5, 50.0),
+    "exp": (-8.0, 0.0),
 }
 
 
@@ -52,7 +59,12 @@ def argmax_input(n: int, seed: int) -> Tensor:
 
 
 def nonlinear_input(op: NonlinearOp, shape: tuple[int, ...], seed: int) -> Tensor:
-    """float64 of `shape`, normal: std 2 (gelu) or 3 (softmax), or mean 0.5, std 1.5 (layernorm)."""
+    """float64 of `shape`: normal (gelu std 2, softmax 3, comparison 2, layernorm 1.5 around 0.5), or
+    uniform in [0.5, 50] (reciprocal, rsqrt) or [-8, 0] (exp)."""
+    if op in _RANGE:
+        low, high = _RANGE[op]
+        generator = np.random.Generator(public_stream("input", op, shape, seed))
+        return torch.from_numpy(generator.uniform(low, high, shape))
     mean, std = _MEAN_STD[op]
     return _normal(shape, op, seed) * std + mean
 

@@ -32,7 +32,8 @@ def answer(workload: Workload, seed: int) -> Tensor:
 
 
 def apply_nonlinear(op: NonlinearOp, x: Tensor) -> Tensor:
-    """Elementwise GeLU (tanh), or softmax or LayerNorm (eps 1e-5, no gain or bias) of the rows.
+    """GeLU (tanh), 1/x, 1/sqrt(x), exp or x < 0 of each element; softmax or LayerNorm (eps 1e-5, no
+    gain or bias) of the rows.
 
     x: float64 (..., row); the result has its shape.
     """
@@ -43,6 +44,14 @@ def apply_nonlinear(op: NonlinearOp, x: Tensor) -> Tensor:
             return torch.softmax(x, dim=-1)
         case "layernorm":
             return layer_norm(x, eps=1e-5)
+        case "reciprocal":
+            return x.reciprocal()
+        case "rsqrt":
+            return x.rsqrt()
+        case "exp":
+            return x.exp()
+        case "comparison":
+            return (x < 0).to(torch.float64)
         case _:
             assert_never(op)
 

@@ -1,14 +1,17 @@
 """What a private-inference method must offer to be run, checked and compared by the harness."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
 from protocols.party import ROLES, Party, Phase, Role
-from protocols.workload import UserInput, Workload
+from protocols.plain import answer
+from protocols.transformer.plain_model import PlainModel
+from protocols.transformer.source import model_weights
+from protocols.workload import Generation, UserInput, Workload
 
 Pair = tuple[Role, Role]
 
@@ -23,6 +26,19 @@ class PhaseCost:
 
     hops: int
     payload_bytes: Mapping[Pair, int] = field(default_factory=dict)
+
+
+class PlainRun(Protocol):
+    """One sequence through a model in the clear, as `PlainModel` is."""
+
+    def reset(self) -> None:
+        """Forget the sequence."""
+
+    def step(self, tokens: Sequence[int]) -> Tensor:
+        """Logits, float64 (vocab,), after the last of `tokens`."""
+
+    def encode(self, tokens: Sequence[int]) -> Tensor:
+        """Hidden states, float64 (n, d_model), of BERT."""
 
 
 class System(ABC):
@@ -94,6 +110,16 @@ class System(ABC):
         got, then the logits it was chosen from in vocabulary order (or none); for BERT the hidden
         states (n, d_model).
         """
+
+    @classmethod
+    def plaintext(cls, workload: Workload, seed: int, options: Mapping[str, Any]) -> Tensor:
+        """The answer to check against: exact, unless a system says what it approximates."""
+        return answer(workload, seed)
+
+    @classmethod
+    def plain_model(cls, workload: Generation, seed: int, options: Mapping[str, Any]) -> PlainRun:
+        """The model to check a generation against: exact, unless a system says otherwise."""
+        return PlainModel(workload.spec, model_weights(workload, seed))
 
     @classmethod
     @abstractmethod

@@ -5,7 +5,8 @@ from typing import Literal
 
 from protocols.transformer.spec import TransformerSpec
 
-NonlinearOp = Literal["gelu", "softmax", "layernorm"]
+NonlinearOp = Literal["gelu", "softmax", "layernorm", "reciprocal", "rsqrt", "exp", "comparison"]
+ROW_OPS: tuple[NonlinearOp, ...] = ("softmax", "layernorm")  # the others are elementwise
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""MPCFormer: two parties on additive shares, a dealer of Beaver triples, cheap stand-ins for GeLU and softmax."""
+"""MPCFormer: additive shares of two parties, Beaver triples of a dealer, Quad for GeLU, 2Quad for softmax."""

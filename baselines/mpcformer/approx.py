@@ -18,7 +18,8 @@ from baselines.mpcformer.softmax import OFFSET, down_scale
 
 def exponential(x: Tensor) -> Tensor:
     """(1 + x/2^8)^(2^8)."""
-    return (1 + x / 2**SQUARINGS) ** (2**SQUARINGS)
+    base: Tensor = 1 + x / 2**SQUARINGS
+    return base.pow(2**SQUARINGS)
 
 
 def _newton(x: Tensor, y: Tensor, iterations: int) -> Tensor:
@@ -36,13 +37,13 @@ def positive_reciprocal(x: Tensor) -> Tensor:
 def reciprocal(x: Tensor) -> Tensor:
     """1/x for x of any sign; the sign of 0 is plus."""
     sign = torch.where(x < 0, -1.0, 1.0).to(x.dtype)
-    return sign * positive_reciprocal(sign * x)
+    return positive_reciprocal(sign * x) * sign
 
 
 def rsqrt(x: Tensor) -> Tensor:
     """1/√x."""
-    y = rsqrts.START_SCALE * exponential(-(x / 2 + rsqrts.START_SHIFT))
-    y = y + rsqrts.START_OFFSET - x / 2**rsqrts.START_SLOPE_BITS
+    start = rsqrts.START_SCALE * exponential(-(x / 2 + rsqrts.START_SHIFT))
+    y: Tensor = start + rsqrts.START_OFFSET - x / 2**rsqrts.START_SLOPE_BITS
     for _ in range(rsqrts.ITERATIONS):
         y = y * (3 - x * y.square()) / 2
     return y

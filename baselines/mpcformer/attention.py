@@ -27,13 +27,15 @@ Each learns the masked operands. Source: Beaver triples for matrices, SecureML (
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
-from baselines.mpcformer.beaver import matmul, products
+from baselines.mpcformer.beaver import matmul
 from baselines.mpcformer.context import Context, Parts
-from protocols.party import P2
+from protocols.arith import ring
+from protocols.party import P0, P1, P2
 
 
 class Cache(ABC):
@@ -108,30 +110,32 @@ class OpenedCache(Cache):
 
     def fill(self, k: Tensor, v: Tensor) -> None:
         """See `Cache`. One hop online."""
-        halves = [x - b for x, b in zip((k, v), self._new_masks(k), strict=True)]
-        self._append(self._ctx.open(*halves))
+        if masks := self._new_masks(k):
+            self._append(self._ctx.open(k - masks[0], v - masks[1]))
 
     def scores(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """See `Cache`."""
-        new = self._new_masks(k)
-        a, c = self._triple(q, self._keys, transposed=False)
-        halves = [x - b for x, b in zip((k, v), new, strict=True)]
-        e, *opened = self._ctx.open(q - a, *halves)
+        masks, triple = self._new_masks(k), self._triple(q, self._keys, transposed=False)
+        if not triple:
+            return self._ctx.without_data(*q.shape[:2], self._keys.mask.shape[1])
+        e, *opened = self._ctx.open(q - triple[0], k - masks[0], v - masks[1])
         self._append(opened)
-        return self._product(e, a, c, self._keys, transposed=False)
+        return self._product(e, triple, self._keys, transposed=False)
 
     def weighted(self, p: Tensor) -> Tensor:
         """See `Cache`."""
-        a, c = self._triple(p, self._values, transposed=True)
-        (e,) = self._ctx.open(p - a)
-        return self._product(e, a, c, self._values, transposed=True)
+        triple = self._triple(p, self._values, transposed=True)
+        if not triple:
+            return self._ctx.without_data(*p.shape[:2], self._width)
+        (e,) = self._ctx.open(p - triple[0])
+        return self._product(e, triple, self._values, transposed=True)
 
     def _new_masks(self, k: Tensor) -> Parts:
         """b of new rows of k and of v; the offline pass appends them to the cached ones'."""
 
         def make() -> Parts:
             ctx, name = self._ctx, self._ctx.fresh_name()
-            roles = ("P0", "P1") if ctx.role == P2 else (ctx.role,)
+            roles = (P0, P1) if ctx.role == P2 else (ctx.role,)
             streams = [ctx.stream(role, name) for role in roles]
             masks = []
             for rows in (self._keys, self._values):
@@ -142,10 +146,9 @@ class OpenedCache(Cache):
 
         return self._ctx.correlated(make, ("rows", tuple(k.shape)))
 
-    def _append(self, opened: "list[Tensor] | Parts") -> None:
-        if not self._ctx.offline_pass:
-            for rows, new in zip((self._keys, self._values), opened, strict=True):
-                rows.opened = torch.cat([rows.opened, new], dim=1)
+    def _append(self, opened: Iterable[Tensor]) -> None:
+        for rows, new in zip((self._keys, self._values), opened, strict=True):
+            rows.opened = torch.cat([rows.opened, new], dim=1)
 
     def _triple(self, x: Tensor, rows: _Rows, transposed: bool) -> Parts:
         """a and c = a·bᵀ, or a·b if `transposed`, for the rows as they are after the offline pass."""
@@ -153,16 +156,15 @@ class OpenedCache(Cache):
         shape = (*x.shape[:2], self._width if transposed else length)
 
         def complete(zero: Parts, one: Parts) -> Parts:
-            return (products(zero[0] + one[0], _turned(rows.mask, transposed)) - zero[1],)
+            return (ring.matmul_t(zero[0] + one[0], _turned(rows.mask, transposed)) - zero[1],)
 
         masks = tuple(x.shape)
         return self._ctx.deal("rows product", (masks, shape), (masks,), complete)
 
-    def _product(self, e: Tensor, a: Tensor, c: Tensor, rows: _Rows, transposed: bool) -> Tensor:
-        if c.is_meta:
-            return c
+    def _product(self, e: Tensor, triple: Parts, rows: _Rows, transposed: bool) -> Tensor:
+        a, c = triple
         with_e, with_a = (_turned(t, transposed) for t in rows.factors(self._ctx))
-        return products(e, with_e) + products(a, with_a) + c
+        return ring.matmul_t(e, with_e) + ring.matmul_t(a, with_a) + c
 
 
 def _turned(rows: Tensor, transposed: bool) -> Tensor:

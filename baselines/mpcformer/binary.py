@@ -47,7 +47,10 @@ ADDER_TRIPLES = 1 + 2 * len(LEVELS)
 def add_bits(ctx: Context, x: Tensor) -> Tensor:
     """A2B: the word of x's 64 bits, shared by exclusive or; any shape."""
     n = x.numel()
-    a, b, c = _triples(ctx, ADDER_TRIPLES, n)
+    dealt = _triples(ctx, ADDER_TRIPLES, n)
+    if not dealt:
+        return x
+    a, b, c = dealt
     propagate = x.reshape(1, n)
     nothing = torch.zeros_like(propagate)
     first, second = (propagate, nothing) if ctx.leads else (nothing, propagate)
@@ -64,7 +67,10 @@ def add_bits(ctx: Context, x: Tensor) -> Tensor:
 def is_zero_bit(ctx: Context, x: Tensor) -> Tensor:
     """[x = 0] as bits 0 or 1, shared by exclusive or."""
     n = x.numel()
-    a, b, c = _triples(ctx, len(LEVELS), n)
+    dealt = _triples(ctx, len(LEVELS), n)
+    if not dealt:
+        return x
+    a, b, c = dealt
     word = (~x if ctx.leads else -x).reshape(1, n)
     for level, k in enumerate(reversed(LEVELS)):
         part = slice(level, level + 1)
@@ -79,7 +85,10 @@ def to_arithmetic(ctx: Context, bit: Tensor) -> Tensor:
     def complete(zero: Parts, one: Parts) -> Parts:
         return (((zero[0] ^ one[0]) & 1) - zero[1],)
 
-    r, additive = ctx.deal("bit", (shape, shape), (shape,), complete)
+    dealt = ctx.deal("bit", (shape, shape), (shape,), complete)
+    if not dealt:
+        return bit
+    r, additive = dealt
     own = bit ^ (r & 1)
     (theirs,) = ctx.swap(own)
     z = own ^ theirs

@@ -15,9 +15,7 @@ def mask(out: Words, u: Words, v: Words, a: Words, b: Words) -> None:
 
 
 @njit(cache=True, nogil=True)
-def close(
-    out: Words, own: Words, theirs: Words, a: Words, b: Words, c: Words, leads: bool
-) -> None:
+def close(out: Words, own: Words, theirs: Words, a: Words, b: Words, c: Words, leads: bool) -> None:
     """The share of u & v from both parties' u ^ a and v ^ b."""
     n = out.size
     for i in range(n):

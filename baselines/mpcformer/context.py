@@ -4,8 +4,9 @@ A secret x in Z_2^64 is a pair of int64 tensors x0 at P0 and x1 at P1 with x0 + 
 owner of a value shares it as (x, 0): nothing travels, and whatever is opened later is masked anyway.
 
 Every step is walked twice by the same code. In the **offline pass** all tensors are without data
-(torch's `meta` device): wherever the code asks for a correlation, the dealer makes one of that shape.
-In the **online pass** P0 and P1 use them up in the same order. P2 walks the offline pass alone.
+(torch's `meta` device): wherever a primitive needs a correlation, the dealer makes one of that shape, and
+the primitive returns at once. In the **online pass** P0 and P1 use them up in the same order. P2 walks the
+offline pass alone.
 
 Dealing: P0 and P1 draw their parts from keys they share with the dealer, who completes P1's part by an
 explicit correction.
@@ -97,7 +98,7 @@ class Context:
     def correlated(self, make: Callable[[], Parts], kind: object) -> Parts:
         """This role's part of a correlation: made and stored offline, taken from the store online.
 
-        `kind` must be the same in both passes. What is returned offline has no data.
+        Returns () in the offline pass. `kind` must be the same in both passes.
         """
         if not self.offline_pass:
             stored, parts = self._stock.popleft()
@@ -107,7 +108,7 @@ class Context:
         parts = make()
         if self.role != P2:
             self._stock.append((kind, parts))
-        return tuple(part.to("meta") for part in parts)
+        return ()
 
     def deal(
         self, kind: str, zero: Sequence[Shape], one: Sequence[Shape], complete: Complete
@@ -115,6 +116,7 @@ class Context:
         """A correlation of uniform int64 draws of shapes `zero` at P0 and `one` at P1.
 
         `complete` gives the dealer, from both roles' draws, the tensors that P1 has besides its own.
+        Returns () in the offline pass.
         """
 
         def make() -> Parts:
@@ -140,9 +142,11 @@ class Context:
 
     def swap(self, *tensors: Tensor) -> Parts:
         """What the other computing party has in the same place. One hop."""
-        if self.offline_pass:
-            return tensors
         return self.party.exchange(self.peer, *tensors)
+
+    def without_data(self, *shape: int) -> Tensor:
+        """What a primitive returns in the offline pass."""
+        return torch.empty(shape, dtype=torch.int64, device="meta")
 
     def public(self, x: Tensor, value: Tensor | int) -> Tensor:
         """The share of x + value for a public value, of x's shape or smaller, at x's scale."""

@@ -26,9 +26,7 @@ SQUARINGS = 8
 GAIN_BITS = 16
 
 
-def exponential(
-    ctx: Context, x: Tensor, frac: int, out_frac: int, gain: float = 1.0
-) -> Tensor:
+def exponential(ctx: Context, x: Tensor, frac: int, out_frac: int, gain: float = 1.0) -> Tensor:
     """Shares of gain·(1 + x/2^8)^(2^8) at scale out_frac; x at scale frac ≥ 20, gain < 2^15."""
     scale = frac + SQUARINGS
     for _ in range(SQUARINGS - 1):

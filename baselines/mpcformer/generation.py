@@ -161,9 +161,7 @@ class GenerationProgram(Program):
         return Tokens(tables, visible_prefix(spec, prompt_len))
 
 
-def _matrices(
-    ctx: Context, work: Generation, weights: ModelWeights | None
-) -> list[LayerMatrices]:
+def _matrices(ctx: Context, work: Generation, weights: ModelWeights | None) -> list[LayerMatrices]:
     """Those of all layers, P0's made one by one; tied layers have the same object."""
     made: list[LayerMatrices] = []
     for index in range(work.spec.n_layers):

@@ -23,12 +23,7 @@ _0 = np.uint64(0)
 
 
 def run(kernel: Callable[..., None], shape: tuple[int, ...], *arguments: Any) -> Tensor:
-    """`kernel(out, *arguments)` on flat int64 arrays: out of `shape`, tensors as they are.
-
-    In the offline pass, where tensors have no data, only the shape comes out.
-    """
-    if any(isinstance(a, Tensor) and a.is_meta for a in arguments):
-        return torch.empty(shape, dtype=torch.int64, device="meta")
+    """`kernel(out, *arguments)` on flat int64 arrays, out of `shape`."""
     out = torch.empty(shape, dtype=torch.int64)
     kernel(flat(out), *[flat(a) if isinstance(a, Tensor) else a for a in arguments])
     return out
@@ -38,6 +33,11 @@ def flat(x: Tensor) -> Words:
     """The elements in row-major order; shares memory with a contiguous tensor."""
     array: Words = x.contiguous().view(-1).numpy()
     return array
+
+
+def broadcast(x: Tensor, y: Tensor) -> tuple[int, ...]:
+    """The shape that x and y broadcast to."""
+    return np.broadcast_shapes(tuple(x.shape), tuple(y.shape))
 
 
 @njit(cache=True, nogil=True, inline="always")

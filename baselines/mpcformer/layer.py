@@ -1,23 +1,24 @@
 """One transformer layer under MPCFormer, for prefill (causal) and decode (with a cache).
 
-    norm                                                         `norm`        19 hops (18 + …)
-    W_qkv, truncation, rotary positions                          `matrix`       1
-    scores                                                       `attention`    1
-    weights of the rows                                          `softmax`     30 (2quad)
-    weighted sum                                                 `attention`    1
-    W_out, residual                                              `matrix`       1
-    norm                                                         `norm`        19
-    W_up                                                         `matrix`       1
-    Quad, or GeLU, or SwiGLU                                     `quad`, …      1
-    W_down, residual                                             `matrix`       1
+    norm                                        `norm`              19 hops
+    W_qkv, rotary positions                     `matrix`             1
+    scores q·kᵀ/√d_head                         `attention`          1
+    weights of the rows                         `softmax`           30 (2quad), 38 (2relu)
+    weighted sum                                `attention`          1
+    W_out, residual                             `matrix`             1
+    norm                                        `norm`              19
+    W_up                                        `matrix`             1
+    Quad; SwiGLU: Quad of the gate, times up    `quad`               1; 2
+    W_down, residual                            `matrix`             1
+
+75 hops with 2quad, and one more for each residual gain. BERT's norms stand after the residual sums.
 
 Norm gains and biases are folded into the matrix that follows, by P0 and before sharing; where the
-residual needs the normed tensor itself (GLM, BERT) a diagonal matrix applies them: as many products an
-element as the original's BatchNorm takes, and γ as secret as W. 1/√d_head is folded into W_q up to a
-power of two, which the truncation of the scores takes care of.
+residual needs the normed tensor itself (GLM, BERT) a diagonal matrix applies them, shared like all
+weights. (The original's BatchNorm is one product with a shared vector, too.) 1/√d_head is folded into
+W_q up to a power of two, which the truncation of the scores takes care of.
 
-All shares are at FRAC between steps. P0 learns nothing but masked openings, and so does P1; the dealer
-sees neither.
+All shares are at FRAC between steps. P0 and P1 learn what the steps list: masked openings.
 """
 
 from dataclasses import dataclass
@@ -112,11 +113,11 @@ class TransformerLayer:
 
     def _attention(self, x: Tensor, tokens: Tokens) -> Tensor:
         spec, n = self._spec, x.shape[0]
-        rows = torch.split(self._linear("qkv", x), [spec.d_model, spec.d_kv, spec.d_kv], dim=-1)
+        rows = self._linear("qkv", x).split_with_sizes([spec.d_model, spec.d_kv, spec.d_kv], -1)
         q, k, v = (part.reshape(n, -1, spec.d_head).transpose(0, 1) for part in rows)
         if tokens.tables is not None:
             both = rotate(self._ctx, spec, torch.cat([q, k]), tokens.tables)
-            q, k = both.split([spec.n_heads, spec.kv_heads])
+            q, k = both.split_with_sizes([spec.n_heads, spec.kv_heads])
         grouped = q.reshape(spec.kv_heads, -1, spec.d_head)
         scores = self.cache.scores(grouped, k, v)
         scores = truncate(self._ctx, scores, FRAC + score_bits(spec))

@@ -17,7 +17,7 @@ only a fresh a. P0 keeps W + d1 = f + b0, P1 keeps b1, and both f for the offlin
 
 | phase | from | to | what | payload | hop |
 |---|---|---|---|---|---|
-| prepare (reused) | P0, P1 | each other | d0, d1 | 8·m·k | 2 |
+| prepare (reused) | P0, P1 | each other | d0, d1 | 8·m·k | 1, after the one before |
 | offline | P2 | P1 | c1 | 8·n·m | 1 |
 | online (faithful) | P0, P1 | each other | shares of e, and d0, d1 | 8·(n·k + m·k) | 1 |
 | online (reused) | P0, P1 | each other | shares of e | 8·n·k | 1 |
@@ -67,9 +67,10 @@ class Matrix:
     def __call__(self, x: Tensor) -> Tensor:
         """Shares of x·Wᵀ + bias: x (n, k) → (n, m) at x's scale + FRAC."""
         kind = (self._name, tuple(x.shape))
-        a, known, *halves = self._ctx.correlated(lambda: self._deal(x.shape[0]), kind)
-        if x.is_meta:
-            return torch.empty((x.shape[0], self.shape[0]), dtype=torch.int64, device="meta")
+        dealt = self._ctx.correlated(lambda: self._deal(x.shape[0]), kind)
+        if not dealt:
+            return self._ctx.without_data(x.shape[0], self.shape[0])
+        a, known, *halves = dealt
         if self._reused:
             (e,) = self._ctx.open(x - a)
             return known + self._times(self._online, e)
@@ -129,9 +130,7 @@ class Matrix:
 
     def _halves(self, mask_name: str) -> Iterator[Tensor]:
         """Blocks of d0 = W − b0, or of d1 = −b1."""
-        for block, mask in zip(
-            self._blocks(), self._masks(self._ctx.role, mask_name), strict=True
-        ):
+        for block, mask in zip(self._blocks(), self._masks(self._ctx.role, mask_name), strict=True):
             yield self._rows(block) - mask if self._ctx.leads else -mask
 
     def _masks(self, role: Role, mask_name: str) -> Iterator[Tensor]:

@@ -9,7 +9,7 @@ RMSNorm leaves out the first line. The original measured BatchNorm in LayerNorm'
 LayerNorm): that is one product an element and no square of the data; here the rows' own moments are
 computed. Gains and biases are P0's and as secret as its matrices: see `layer`.
 
-Scales: c and v with 20 fractional bits (RMSNorm squares x as it is), r with 24. Range: 0.1 ≤ v ≤ 190
+Scales: c and v with 20 fractional bits (RMSNorm squares x as it is), r with 24. Range: 0.1 ≤ v ≤ 150
 (`rsqrt`). Failure: the mean |mean|·2^-20 a row at most (`truncate`), the rest `wide`. Messages and what
 is learnt: `truncate`, `wide`, `rsqrt`.
 """
@@ -40,10 +40,15 @@ def normalize(ctx: Context, x: Tensor, eps: float, rms: bool) -> Tensor:
 def _centred(ctx: Context, x: Tensor) -> Tensor:
     """x − mean at CENTRED_FRAC."""
     factor, bits = inverse_of(x.shape[-1], _FACTOR_BITS)
-    extra = CENTRED_FRAC - FRAC
     total = x.sum(-1, keepdim=True) * factor
-    mean = truncate(ctx, total, bits - extra) if bits >= extra else total << (extra - bits)
-    return (x << extra) - mean
+    spare = CENTRED_FRAC - FRAC - bits
+    mean = total << spare if spare >= 0 else truncate(ctx, total, -spare)
+    return (x << (CENTRED_FRAC - FRAC)) - mean
+
+
+def mean_is_truncated(n: int) -> bool:
+    """Whether the mean of n values has more than CENTRED_FRAC fractional bits: unless n divides 2^4."""
+    return inverse_of(n, _FACTOR_BITS)[1] > CENTRED_FRAC - FRAC
 
 
 def inverse_of(n: int, precision: int) -> tuple[int, int]:

@@ -46,7 +46,9 @@ class ArgmaxProgram(Program):
         self._answer = () if index is None else (index,)
 
     def _walk(self) -> Tensor | None:
-        return reveal_to_user(self.ctx, argmax(self.ctx, shared(self.ctx, self._values, (self._n,))))
+        return reveal_to_user(
+            self.ctx, argmax(self.ctx, shared(self.ctx, self._values, (self._n,)))
+        )
 
     def output(self) -> tuple[Tensor, ...]:
         """The index at P1."""

@@ -3,10 +3,10 @@
 Of positive x: 8 squarings and 10·(square + product) = 512 + 10·192 = 2432 bits a party, 8 + 20 = 28
 hops. Of any sign: s = 1 − 2·[x < 0], then s·(1/(s·x)): 1728 + 128 + 2432 + 128 = 4416 bits, 38 hops.
 
-Scales: y with 24 fractional bits, y² with 28. Range: 1/512 ≤ |x| ≤ 256, where ten steps have converged
-from the middle on (relative error e0^1024, e0 = 1 − x·y0); 0 gives 2^10·y0. Above 256 the exponential's
-limit grows again and the iteration diverges, as in the original: callers scale sums down before
-(`softmax`). Failure (`wide`): y²·2^-36 a step. Messages and what is learnt: `wide`, `compare`.
+Scales: y with 24 fractional bits, y² with 28. Range: 1/512 ≤ |x| ≤ 250, where ten steps have converged
+(the relative error is (1 − x·y0)^1024); 0 gives 2^10·y0. Above 253 the limit that stands for e^(1−2x)
+grows again and the iteration diverges, as in the original: `softmax` scales its sums down before.
+Failure (`wide`): y²·2^-36 a step. Messages and what is learnt: `wide`, `compare`.
 Source: CrypTen, `reciprocal` ("NR").
 """
 
@@ -34,9 +34,7 @@ def positive_reciprocal(ctx: Context, x: Tensor, frac: int = FRAC) -> Tensor:
     return newton(ctx, x, frac, y, OUT_FRAC, ITERATIONS)
 
 
-def newton(
-    ctx: Context, x: Tensor, x_frac: int, y: Tensor, y_frac: int, iterations: int
-) -> Tensor:
+def newton(ctx: Context, x: Tensor, x_frac: int, y: Tensor, y_frac: int, iterations: int) -> Tensor:
     """`iterations` steps y ← 2y − x·y² at y's scale."""
     for _ in range(iterations):
         square = quadratic(ctx, y, 2 * y_frac - SQUARE_FRAC)

@@ -18,5 +18,7 @@ Tables = tuple[Tensor, Tensor]
 
 def rotate(ctx: Context, spec: TransformerSpec, x: Tensor, tables: Tables) -> Tensor:
     """Shares of the rotated rows: x (heads, n, d_head), tables (n, d_head) in float64."""
-    cos, sin = (encode(table).to(x.device) for table in tables)
+    if x.is_meta:
+        return truncate(ctx, x, FRAC)
+    cos, sin = (encode(table) for table in tables)
     return truncate(ctx, x * cos + rotate_half(x, spec) * sin, FRAC)

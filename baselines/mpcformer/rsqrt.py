@@ -2,9 +2,9 @@
 
 8 squarings and 3·(square + 2 products) = 512 + 3·320 = 1472 bits a party, 8 + 9 = 17 hops.
 
-Scales: x with 20 fractional bits, y with 30, y² with 28. In exact arithmetic the three steps leave an
-error below 1.5 % for 0.1 ≤ x ≤ 190 and vanish towards the middle (`approx`); above 200 the start is
-negative and so is what follows, as in the original. Failure (`wide`): about 2^-30 an element.
+Scales: x with 20 fractional bits, y with 30, y² with 28. In exact arithmetic three steps leave a relative
+error below 0.5 % for 0.1 ≤ x ≤ 150 (`approx`); towards 0 the result stays below 6.75, and above 200 the
+start is negative and so is what follows, as in the original. Failure (`wide`): about 2^-29 an element.
 Messages and what is learnt: `wide`. Source: CrypTen, `inv_sqrt`.
 """
 

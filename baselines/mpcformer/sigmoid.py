@@ -11,7 +11,7 @@ products travel one after the other: 23).
     gelu(x) = x·σ(2·√(2/π)·(x + 0.044715·x³))               + square, 2 products: 3328, 25 hops
     silu(x) = x·σ(x)                                        + product: 3136, 23 hops
 
-Three steps from 0.75 leave an error of 2^-8 at d = 2, that is at x = 0 (`approx`). Range: |x| ≤ 512 for
+Three steps from 0.75 leave an error of 2^-9 at x = 0 and less elsewhere (`approx`). Range: |x| ≤ 512 for
 σ, so |x| ≤ 18 for GeLU. Scales: d with 24 fractional bits, y with 28. Failure (`wide`): about 2^-34 an
 element. Messages and what is learnt: `compare`, `wide`, `beaver`. Source: CrypTen, `sigmoid`
 ("reciprocal"); GeLU by tanh as in Hendrycks, Gimpel (arXiv:1606.08415), since CrypTen's Taylor series of
@@ -52,9 +52,7 @@ def wide_sigmoid(ctx: Context, x: Tensor) -> Tensor:
 
 def _selected(ctx: Context, bit: Tensor, if_one: Tensor, if_zero: Tensor) -> Tensor:
     """Shares of the one or the other, by two products in one message."""
-    both = multiply(
-        ctx, torch.stack([if_one, if_zero]), torch.stack([bit, ctx.public(-bit, 1)])
-    )
+    both = multiply(ctx, torch.stack([if_one, if_zero]), torch.stack([bit, ctx.public(-bit, 1)]))
     return both[0] + both[1]
 
 

@@ -8,10 +8,10 @@
 
 then the reciprocal of a row's sum (2432 bits, 28 hops) and the product of each g with it (64 for each
 score, 64 a row, 1 hop). Sums are positive, so the cheaper reciprocal serves. It converges up to 250, so
-the sum S is read as S/2^k (moving the point costs nothing) with 2^k near the number n of scores, and p
-is the quotient by 2^k less: for 2quad this is where the original, which divides by a sum of about 25·n,
-leaves the range. Ranges: mean of g in a row from 2^-9 to 128 (2quad: |x + 5| ≤ 11; 2relu: rows of
-negative scores give 0; exact: always).
+the sum S is read as S/2^k (moving the point costs nothing), with 2^k in proportion to the number n of
+scores, and p is divided by 2^k more. (The original divides by S itself, about 25·n for 2quad, and leaves
+the range from ten scores on.) Ranges: 2quad: the mean of (x + 5)² in a row up to 250; 2relu: the mean of
+max(x, 0) up to 7, and where S < 2^(k−9) the weights add up to less than 1; exact: always.
 
 Scores that a token may not see are public positions: their g is multiplied by 0. p has 20 fractional
 bits, which leaves the probability that the following product's truncation fails at 2^-28·|o| an element.
@@ -60,9 +60,7 @@ def down_scale(approx: Approx, n: int) -> int:
     return max(0, ceil(log2(n / _SPAN[approx])))
 
 
-def _numerator(
-    ctx: Context, x: Tensor, visible: Tensor | None, points: int
-) -> tuple[Tensor, int]:
+def _numerator(ctx: Context, x: Tensor, visible: Tensor | None, points: int) -> tuple[Tensor, int]:
     """Shares of g(x), and their scale."""
     frac = min(WEIGHT_FRAC, OUT_FRAC - points)
     if ctx.settings.approx == "quad+2quad":

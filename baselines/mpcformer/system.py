@@ -21,6 +21,7 @@ from protocols.party import P0, P1, P2, Party, Phase, Role
 from protocols.system import PhaseCost, System
 from protocols.workload import Argmax, Generation, UserInput, Workload
 
+
 class MPCFormer(System):
     """Two-party inference with Beaver triples and MPCFormer's stand-ins for GeLU and softmax."""
 

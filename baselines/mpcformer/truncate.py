@@ -34,11 +34,14 @@ def truncate(ctx: Context, x: Tensor, bits: int) -> Tensor:
         return x
     if ctx.settings.exact_truncation:
         return _exact(ctx, x, bits)
-    return ctx.public(x >> bits, 1)
+    return x if x.is_meta else ctx.public(x >> bits, 1)
 
 
 def _exact(ctx: Context, x: Tensor, bits: int) -> Tensor:
-    r, shifted, top = _mask(ctx, x, bits)
+    mask = _mask(ctx, x, bits)
+    if not mask:
+        return x
+    r, shifted, top = mask
     (c,) = ctx.open(ctx.public(x + r, _OFFSET))
     wrapped = top * ((c >= 0).to(torch.int64) << (64 - bits))
     return ctx.public(wrapped - shifted, logical_shift(c, bits) - (_OFFSET >> bits))

@@ -32,7 +32,7 @@ from torch import Tensor
 
 from baselines.mpcformer import wide_kernels as kernels
 from baselines.mpcformer.context import Context, Parts, Shape
-from baselines.mpcformer.kernels import run
+from baselines.mpcformer.kernels import broadcast, run
 
 EXACT_BITS = 52
 _MIDDLE = -(1 << 63)
@@ -40,8 +40,11 @@ _MIDDLE = -(1 << 63)
 
 def product(ctx: Context, x: Tensor, y: Tensor, shift: int, factor: int = 1) -> Tensor:
     """Shares of factor·x∘y / 2^shift; shapes broadcast, `factor` is a public signed 64-bit number."""
-    shape = tuple(torch.broadcast_shapes(x.shape, y.shape))
-    a_low, a_high, b_low, b_high, c_low, c_high = _deal_product(ctx, x, y, shape)
+    shape = broadcast(x, y)
+    dealt = _deal_product(ctx, x, y, shape)
+    if not dealt:
+        return ctx.without_data(*shape)
+    a_low, a_high, b_low, b_high, c_low, c_high = dealt
     e, f = ctx.open(x - a_low, y - b_low)
     operands = [t.broadcast_to(shape) for t in (e, f, a_low, a_high, b_low, b_high)]
     parts = (*operands, c_low, c_high)
@@ -50,20 +53,25 @@ def product(ctx: Context, x: Tensor, y: Tensor, shift: int, factor: int = 1) -> 
 
 def quadratic(ctx: Context, x: Tensor, shift: int, square: int = 1, linear: int = 0) -> Tensor:
     """Shares of (square·x² + linear·x) / 2^shift, both coefficients public signed 64-bit numbers."""
-    e, *masks = _opened_square(ctx, x)
-    return run(kernels.quadratic, tuple(x.shape), e, *masks, square, linear, shift, ctx.leads)
+    parts = _opened_square(ctx, x)
+    if not parts:
+        return x
+    return run(kernels.quadratic, tuple(x.shape), *parts, square, linear, shift, ctx.leads)
 
 
 def square_sum(ctx: Context, x: Tensor, shift: int, factor: int = 1) -> Tensor:
     """Shares of factor·Σ x² / 2^shift over the last axis, (..., n) → (..., 1)."""
-    e, *masks = _opened_square(ctx, x)
-    return run(kernels.square_sum, (*x.shape[:-1], 1), e, *masks, factor, shift, ctx.leads)
+    shape = (*x.shape[:-1], 1)
+    parts = _opened_square(ctx, x)
+    if not parts:
+        return ctx.without_data(*shape)
+    return run(kernels.square_sum, shape, *parts, factor, shift, ctx.leads)
 
 
 def _opened_square(ctx: Context, x: Tensor) -> Parts:
-    a_low, *rest = _deal_square(ctx, x)
-    (e,) = ctx.open(x - a_low)
-    return (e, a_low, *rest)
+    """e, then a and c as (low, high)."""
+    dealt = _deal_square(ctx, x)
+    return (*ctx.open(x - dealt[0]), *dealt) if dealt else ()
 
 
 def _deal_square(ctx: Context, x: Tensor) -> Parts:

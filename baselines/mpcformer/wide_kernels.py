@@ -110,9 +110,7 @@ def difference(out: Words, low: Words, high: Words, other_low: Words, other_high
     """(low, high) − (other_low, other_high), the low words first."""
     n = low.size
     for i in range(n):
-        d_low, d_high = minus(
-            Word(low[i]), Word(high[i]), Word(other_low[i]), Word(other_high[i])
-        )
+        d_low, d_high = minus(Word(low[i]), Word(high[i]), Word(other_low[i]), Word(other_high[i]))
         out[i], out[n + i] = np.int64(d_low), np.int64(d_high)
 
 

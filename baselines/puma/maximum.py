@@ -100,9 +100,9 @@ async def _level(ctx: Context, contest: Contest) -> Contest:
         low_left = low_left ^ moved
     else:
         gain = await times_bit(ctx, right - left, bits)
-    dtype = _index_type(bits_so_far + 1)
-    index = low_left.each(lambda v: v.to(dtype)) ^ bits.each(lambda b: b.to(dtype) << bits_so_far)
-    kept = kept.each(lambda v: v.to(dtype))
+    dtype, known = _index_type(bits_so_far + 1), (1 << bits_so_far) - 1
+    low_left, kept = (low.each(lambda v: v.to(dtype) & known) for low in (low_left, kept))
+    index = low_left ^ bits.each(lambda b: b.to(dtype) << bits_so_far)
     return Contest(
         concatenate([left + gain, middle]),
         join([index, kept]),

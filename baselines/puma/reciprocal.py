@@ -4,7 +4,7 @@
     c = x·F·2^-T ∈ [0.5, 1)             w = 2.9142 − 2c             e = 1 − c·w
     y = w·(1 + e)·(1 + e²)              1/x = y·F·2^(f−T)           x with f fractional bits
 
-e is at most 0.0858, so two steps leave a relative error of e⁴ ≤ 5.5e-5. Working values have 30
+e is at most 0.0858, so two steps leave a relative error of e⁴ ≤ 5.5e-5. Working values have 29
 fractional bits. From 2^high on the result is 0; below 2^low it stays below 11.7·2^(f−low).
 
 1 normalisation, a product of F and the sign (64 bits, 1 hop) where x may be negative, and truncated
@@ -21,7 +21,7 @@ from baselines.puma.rounds import together
 from baselines.puma.share import Share, Term
 from baselines.puma.truncate import multiply_truncate, truncate, truncate_cost
 
-WORKING_FRAC = 30
+WORKING_FRAC = 29
 RESULT_FRAC = 28  # of y before F scales it
 GENERAL = Window(low=FRAC - 9, high=2 * FRAC + 1)  # 2^-8 ≤ |x| < 2^19 at FRAC
 

@@ -72,12 +72,10 @@ class Share:
         """The same secret as a contiguous vector."""
         return self.each(lambda part: part.reshape(-1))
 
-    def split(self, widths: Sequence[int]) -> "list[Share]":
-        """Pieces of these widths along the last dimension."""
-        pairs = zip(
-            *(torch.split(t, list(widths), -1) for t in (self.first, self.second)), strict=True
-        )
-        return [Share(a, b, self.frac) for a, b in pairs]
+    def split(self, widths: Sequence[int], dim: int = -1) -> "list[Share]":
+        """Pieces of these widths along a dimension."""
+        parts = [torch.split(part, list(widths), dim) for part in (self.first, self.second)]
+        return [Share(a, b, self.frac) for a, b in zip(*parts, strict=True)]
 
     def term(self) -> "Term":
         """x as a sum of terms: each role's first part."""
@@ -133,8 +131,8 @@ class Bits:
 
     def split(self, counts: Sequence[int]) -> "list[Bits]":
         """Pieces of these lengths of a vector."""
-        pairs = zip(*(torch.split(t, list(counts)) for t in (self.first, self.second)), strict=True)
-        return [Bits(a, b) for a, b in pairs]
+        parts = [torch.split(part, list(counts)) for part in (self.first, self.second)]
+        return [Bits(a, b) for a, b in zip(*parts, strict=True)]
 
     def __xor__(self, other: "Bits") -> "Bits":
         return Bits(self.first ^ other.first, self.second ^ other.second)

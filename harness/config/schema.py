@@ -179,6 +179,16 @@ class PermLLMConfig(SystemConfig):
 
 
 @dataclass(frozen=True)
+class MPCFormerConfig(SystemConfig):
+    """MPCFormer. approx: quad+2quad, quad+2relu or exact. reuse_weight_masks: open weights once
+    instead of at every product. truncation: local (may fail, rarely) or exact."""
+
+    approx: str
+    reuse_weight_masks: bool
+    truncation: str
+
+
+@dataclass(frozen=True)
 class RunnerConfig:
     """Where the parties live."""
 
@@ -248,4 +258,9 @@ EXPERIMENTS: dict[str, type[ExperimentConfig]] = {
     "generate": GenerateConfig,
 }
 # One row for each system; the file conf/system/<name>.yaml gives its options their values.
-SYSTEMS: dict[str, type[SystemConfig]] = {"permllm": PermLLMConfig}
+SYSTEMS: dict[str, type[SystemConfig]] = {
+    "permllm": PermLLMConfig,
+    "mpcformer": MPCFormerConfig,
+    "puma": SystemConfig,
+    "plaintext": SystemConfig,
+}

@@ -14,6 +14,7 @@ from harness.config.schema import (
     GenerateConfig,
     LayerConfig,
     ModelConfig,
+    MPCFormerConfig,
     NonlinearConfig,
     PermLLMConfig,
     RunConfig,
@@ -25,6 +26,7 @@ from protocols.workload import NonlinearOp
 
 SHAPED_PHASES = ("online", "all")
 DOMAINS = ("ring64", "float32")
+APPROXIMATIONS = ("quad+2quad", "quad+2relu", "exact")
 
 
 def validate(config: RunConfig) -> RunConfig:
@@ -58,6 +60,8 @@ def _names(config: RunConfig) -> None:
     if EXPERIMENTS.get(config.experiment.name) is not type(config.experiment):
         raise rejected("experiment.name", config.experiment.name, "left as the option gives it")
     one_of("system.name", config.system.name, SYSTEMS)
+    if SYSTEMS[config.system.name] is not type(config.system):
+        raise rejected("system.name", config.system.name, "left as the option gives it")
     one_of("runner.name", config.runner.name, options("runner"))
     one_of("shaper.name", config.shaper.name, options("shaper"))
 
@@ -143,6 +147,9 @@ def _once(config: RunConfig) -> None:
 
 
 def _system(system: SystemConfig) -> None:
+    if isinstance(system, MPCFormerConfig):
+        one_of("system.approx", system.approx, APPROXIMATIONS)
+        one_of("system.truncation", system.truncation, ("local", "exact"))
     if isinstance(system, PermLLMConfig):
         one_of("system.domain", system.domain, DOMAINS)
         if system.weight_bits not in (16, 32):

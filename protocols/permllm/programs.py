@@ -23,6 +23,7 @@ from protocols.plain import apply_nonlinear
 from protocols.transformer.rotary import rotary_tables
 from protocols.transformer.weights import synthetic_layer
 from protocols.workload import (
+    ROW_OPS,
     Argmax,
     Generation,
     Layer,
@@ -32,7 +33,8 @@ from protocols.workload import (
     Workload,
 )
 
-OUTPUT_FRAC: dict[NonlinearOp, int] = {"gelu": 16, "softmax": 24, "layernorm": 16}
+OUTPUT_FRAC: dict[NonlinearOp, int] = {"softmax": 24}  # of small values
+DEFAULT_FRAC = 16
 
 
 class ArgmaxProgram(Program):
@@ -105,8 +107,8 @@ class NonlinearProgram(SharedOutput):
 
     def _walk(self, x: Masked) -> Masked:
         op, shape = self._workload.op, self._workload.shape
-        rows = 1 if op == "gelu" else prod(shape[:-1])
-        return self._step([x], OUTPUT_FRAC[op], rows)
+        rows = prod(shape[:-1]) if op in ROW_OPS else 1
+        return self._step([x], OUTPUT_FRAC.get(op, DEFAULT_FRAC), rows)
 
     def share_input(self, step: int) -> None:
         """x − λ to P0."""
@@ -177,4 +179,6 @@ def program(
 
 def answer_frac(workload: Nonlinear | Layer) -> int:
     """Scale of the shared answer."""
-    return OUTPUT_FRAC[workload.op] if isinstance(workload, Nonlinear) else LINEAR_FRAC
+    if isinstance(workload, Nonlinear):
+        return OUTPUT_FRAC.get(workload.op, DEFAULT_FRAC)
+    return LINEAR_FRAC

@@ -113,6 +113,7 @@ WORKLOADS: list[Workload] = [
     Nonlinear("gelu", (1000,)),
     Nonlinear("softmax", (4, 3, 50)),
     Nonlinear("layernorm", (8, 96)),
+    *[Nonlinear(op, (5, 20)) for op in ("reciprocal", "rsqrt", "exp", "comparison")],
     *[Layer(spec(f), 1, 37) for f in FAMILIES],
     *[Layer(spec(f), 16, 16) for f in FAMILIES],
     Layer(spec("glm"), 5, 12),
@@ -162,7 +163,9 @@ def test_a_checkpoint_generates_what_transformers_generates(
 
     prompt = [5, 17, 40, 8]
     model = transformers.AutoModelForCausalLM.from_pretrained(folder)
-    out = model.generate(torch.tensor([prompt]), do_sample=False, min_new_tokens=32, max_new_tokens=32)
+    out = model.generate(
+        torch.tensor([prompt]), do_sample=False, min_new_tokens=32, max_new_tokens=32
+    )
     work = Generation(check(folder), len(prompt), 32, checkpoint=str(folder))
     played = play(work, evaluations=1, user=UserInput(tuple(prompt)))
     assert [int(step[0]) for step in played.answers[0]] == out[0, len(prompt) :].tolist()

@@ -1,0 +1,1 @@
+"""No privacy: the model in the clear at P0, prompt and answer over the same network."""

@@ -1,0 +1,57 @@
+"""The plaintext system's communication in closed form: the table of `services`, 2 hops a step."""
+
+from math import prod
+from typing import assert_never
+
+from protocols.party import P0, P1, Phase
+from protocols.system import PhaseCost
+from protocols.workload import Argmax, Generation, Layer, Nonlinear, Workload, steps
+
+FLOAT, INTEGER = 4, 8
+RULE_BYTES = 4 * 8  # how to pick a token
+
+
+def cost(workload: Workload) -> dict[Phase, PhaseCost]:
+    """All phases of one evaluation."""
+    given = _given(workload)
+    asked, answered = _messages(workload)
+    return {
+        "prepare": PhaseCost(0),
+        "offline": PhaseCost(0),
+        "input": PhaseCost(1, {(P1, P0): given}) if given else PhaseCost(0),
+        "online": PhaseCost(2 * len(steps(workload)), {(P1, P0): asked, (P0, P1): answered}),
+    }
+
+
+def weight_bytes(work: Generation) -> int:
+    """What P0 holds of a model: its distinct layers' matrices and its tables, float32."""
+    spec, layers = work.spec, 1 if work.tie_layers else work.spec.n_layers
+    inner = spec.d_ff * (3 if spec.gated else 2)
+    tables = spec.vocab * (1 if spec.family in ("gpt2", "bert") else 2)
+    return FLOAT * spec.d_model * (layers * (2 * spec.d_model + 2 * spec.d_kv + inner) + tables)
+
+
+def _given(workload: Workload) -> int:
+    """Bytes of the cached rows of a layer."""
+    if not isinstance(workload, Layer):
+        return 0
+    return 2 * FLOAT * workload.spec.d_kv * (workload.kv_len - workload.q_len)
+
+
+def _messages(workload: Workload) -> tuple[int, int]:
+    """Bytes of all requests and of all replies."""
+    match workload:
+        case Argmax(n):
+            return FLOAT * n, INTEGER
+        case Nonlinear():
+            return (FLOAT * prod(workload.shape),) * 2
+        case Layer():
+            return (FLOAT * workload.q_len * workload.spec.d_model,) * 2
+        case Generation():
+            tokens = INTEGER * sum(plan.tokens for plan in steps(workload))
+            if workload.spec.family == "bert":
+                return tokens, FLOAT * workload.prompt_len * workload.spec.d_model
+            count = len(steps(workload))
+            return tokens + RULE_BYTES * count, INTEGER * count
+        case _:
+            assert_never(workload)

@@ -1,0 +1,210 @@
+"""What P1 asks and P0 answers for each experiment: one request, one reply a step.
+
+| experiment | request (P1 → P0) | reply (P0 → P1) |
+|---|---|---|
+| argmax | float32 (n,) | the index, int64 |
+| nonlinear | float32 of the shape | float32 of the shape |
+| layer | float32 (q_len, d_model); cached rows before, in phase input | float32 (q_len, d_model) |
+| generation | the new token ids, int64, and how to pick, float64 (4,) | the token, int64 |
+| generation, BERT | the token ids, int64 | float32 (n, d_model) |
+
+P0 learns everything, P1 its answer. The logits that a token was picked from stay at P0, which hands them
+to the check alone.
+"""
+
+from abc import ABC, abstractmethod
+from typing import assert_never
+
+import torch
+from torch import Tensor
+
+from baselines.forward import EXACT, LayerForward, ModelForward
+from protocols.inputs import argmax_input, layer_input, nonlinear_input, prompt_tokens
+from protocols.permllm.sampling import Picker
+from protocols.plain import apply_nonlinear
+from protocols.transformer.rotary import rotary_tables
+from protocols.transformer.source import model_weights
+from protocols.transformer.weights import LayerWeights, synthetic_layer
+from protocols.workload import (
+    Argmax,
+    Generation,
+    Layer,
+    Nonlinear,
+    Sampling,
+    UserInput,
+    Workload,
+)
+
+Message = tuple[Tensor, ...]
+
+
+class Service(ABC):
+    """Both sides of one experiment; a role uses its own methods alone."""
+
+    def load(self) -> None:
+        """P0, in prepare: the weights."""
+
+    def given(self) -> Message:
+        """P1, in phase input: what the experiment assumes P0 to have; () for nothing."""
+        return ()
+
+    def take(self, message: Message) -> None:
+        """P0, in phase input, where there is something."""
+
+    @abstractmethod
+    def request(self, step: int) -> Message:
+        """P1: what it sends."""
+
+    @abstractmethod
+    def reply(self, step: int, request: Message) -> Tensor:
+        """P0: what it sends back."""
+
+    def receive(self, answer: Tensor) -> None:
+        """P1: the answer of this step."""
+
+    def aside(self) -> Message:
+        """P0: what only the check of the answer is shown."""
+        return ()
+
+
+class ArgmaxService(Service):
+    """The index of the largest value."""
+
+    def __init__(self, work: Argmax, seed: int) -> None:
+        self._work, self._seed = work, seed
+
+    def request(self, step: int) -> Message:
+        """See the base class."""
+        return (argmax_input(self._work.n, self._seed).float(),)
+
+    def reply(self, step: int, request: Message) -> Tensor:
+        """See the base class."""
+        return request[0].argmax()
+
+
+class NonlinearService(Service):
+    """One function."""
+
+    def __init__(self, work: Nonlinear, seed: int) -> None:
+        self._work, self._seed = work, seed
+
+    def request(self, step: int) -> Message:
+        """See the base class."""
+        return (nonlinear_input(self._work.op, self._work.shape, self._seed).float(),)
+
+    def reply(self, step: int, request: Message) -> Tensor:
+        """See the base class."""
+        return apply_nonlinear(self._work.op, request[0])
+
+
+class LayerService(Service):
+    """One layer; P0 has the cached rows of the conversation so far."""
+
+    def __init__(self, work: Layer, seed: int) -> None:
+        self._work, self._seed = work, seed
+        self._input = torch.empty(0)
+        self._weights: LayerWeights | None = None
+        self._cache: tuple[Tensor, Tensor] | None = None
+
+    def load(self) -> None:
+        """See the base class."""
+        self._weights = synthetic_layer(self._work.spec, self._seed)
+
+    def given(self) -> Message:
+        """Cached keys and values, each float32 (kv_heads, past, d_head)."""
+        work = self._work
+        all_of_it = layer_input(work.spec, work.q_len, work.kv_len, self._seed)
+        self._input = all_of_it.x.float()
+        if work.kv_len == work.q_len:
+            return ()
+        return all_of_it.past_k.float(), all_of_it.past_v.float()
+
+    def take(self, message: Message) -> None:
+        """See the base class."""
+        self._cache = (message[0], message[1])
+
+    def request(self, step: int) -> Message:
+        """See the base class."""
+        return (self._input,)
+
+    def reply(self, step: int, request: Message) -> Tensor:
+        """See the base class."""
+        assert self._weights is not None
+        work, spec = self._work, self._work.spec
+        positions = torch.arange(work.kv_len - work.q_len, work.kv_len)
+        layer = LayerForward(spec, self._weights, EXACT, self._cache)
+        return layer(request[0], rotary_tables(spec, positions) if spec.rotary else None)
+
+
+class GenerationService(Service):
+    """A conversation: P0 keeps its cache, and picks as P1 asks."""
+
+    def __init__(self, work: Generation, seed: int, user: UserInput | None) -> None:
+        self._work, self._seed = work, seed
+        self._user = user or UserInput()
+        self._model: ModelForward | None = None
+        self._pick: Picker | None = None
+        self._logits = torch.empty(0)
+        self._next: list[int] = []
+
+    def load(self) -> None:
+        """See the base class."""
+        weights = model_weights(self._work, self._seed)
+        self._model = ModelForward(self._work.spec, weights, EXACT, torch.float32)
+
+    def request(self, step: int) -> Message:
+        """See the base class."""
+        work = self._work
+        if step == 0:
+            drawn = self._user.prompt or prompt_tokens(work.spec, work.prompt_len, self._seed)
+            self._next = list(drawn)
+        tokens = torch.tensor(self._next)
+        return (tokens,) if work.spec.family == "bert" else (tokens, _rule(self._user.sampling))
+
+    def reply(self, step: int, request: Message) -> Tensor:
+        """See the base class."""
+        assert self._model is not None
+        tokens = request[0].tolist()
+        if self._work.spec.family == "bert":
+            return self._model.encode(tokens)
+        if step == 0 or self._pick is None:
+            self._model.reset()
+            self._pick = Picker(_sampling(request[1]))
+        self._logits = self._model.step(tokens).double()
+        return torch.tensor(self._pick(self._logits))
+
+    def receive(self, answer: Tensor) -> None:
+        """See the base class."""
+        if answer.dim() == 0:
+            self._next = [int(answer)]
+
+    def aside(self) -> Message:
+        """The logits."""
+        return (self._logits,) if self._work.spec.family != "bert" else ()
+
+
+def _rule(sampling: Sampling) -> Tensor:
+    """Temperature, top_k (0: none), top_p and seed (−1: none), float64 (4,)."""
+    seed = -1 if sampling.seed is None else sampling.seed
+    values = [sampling.temperature, sampling.top_k or 0, sampling.top_p, seed]
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def _sampling(rule: Tensor) -> Sampling:
+    temperature, top_k, top_p, seed = rule.tolist()
+    return Sampling(temperature, int(top_k) or None, top_p, None if seed < 0 else int(seed))
+
+
+def service(workload: Workload, seed: int, user: UserInput | None) -> Service:
+    """The service for `workload`."""
+    match workload:
+        case Argmax():
+            return ArgmaxService(workload, seed)
+        case Nonlinear():
+            return NonlinearService(workload, seed)
+        case Layer():
+            return LayerService(workload, seed)
+        case Generation():
+            return GenerationService(workload, seed, user)
+        case _:
+            assert_never(workload)

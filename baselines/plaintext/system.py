@@ -1,0 +1,105 @@
+"""The floor that a user would otherwise pick: no privacy, as a `System`.
+
+P0 computes in float32 on the model in the clear; P1's request and P0's reply cross the same network as
+every other system's messages, one each way a step. P2 has nothing to do.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from baselines.plaintext import cost
+from baselines.plaintext.services import service
+from protocols.party import P0, P1, Party, Phase, Role
+from protocols.system import PhaseCost, System, Unsupported
+from protocols.workload import Argmax, Generation, UserInput, Workload
+
+LIMIT_BYTES = 12 << 30
+
+
+class Plaintext(System):
+    """The same model without privacy."""
+
+    name: ClassVar[str] = "plaintext"
+    summary: ClassVar[str] = "No privacy: the model in the clear at P0, prompt and answer travel"
+    online_roles: ClassVar[tuple[Role, ...]] = (P0, P1)
+
+    def __init__(
+        self,
+        party: Party,
+        workload: Workload,
+        seed: int | None,
+        options: Mapping[str, Any],
+        user: UserInput | None = None,
+    ) -> None:
+        super().__init__(party, workload, seed, options, user)
+        self._service = service(workload, seed or 0, user)
+        self._answer: tuple[Tensor, ...] = ()
+
+    @classmethod
+    def check(cls, workload: Workload, options: Mapping[str, Any]) -> None:
+        """A model's weights must fit P0's memory."""
+        if not isinstance(workload, Generation):
+            return
+        needed = cost.weight_bytes(workload)
+        if needed > LIMIT_BYTES:
+            raise Unsupported(
+                f"the weights take {needed / 2**30:.0f} GiB at P0, more than {LIMIT_BYTES >> 30} GiB"
+            )
+
+    def prepare(self) -> None:
+        """P0 makes or reads the weights."""
+        if self.party.role == P0:
+            self._service.load()
+
+    def offline(self, step: int) -> None:
+        """Nothing."""
+
+    def share_input(self, step: int) -> None:
+        """Cached rows to P0."""
+        if self.party.role == P1 and (message := self._service.given()):
+            self.party.send(P0, *message)
+        if self.party.role == P0 and cost.cost(self.workload)["input"].hops:
+            self._service.take(self.party.recv(P1))
+
+    def online(self, step: int) -> None:
+        """Request and reply."""
+        if self.party.role == P1:
+            self.party.send(P0, *self._service.request(step))
+            (answer,) = self.party.recv(P0)
+            self._service.receive(answer)
+            self._answer = (answer,)
+        if self.party.role == P0:
+            self.party.send(P1, self._service.reply(step, self.party.recv(P1)))
+            self._answer = self._service.aside()
+
+    def output(self) -> tuple[Tensor, ...]:
+        """P1: the answer. P0: the logits, for the check alone."""
+        return self._answer
+
+    @classmethod
+    def reveal(
+        cls,
+        parts: Mapping[Role, tuple[Tensor, ...]],
+        workload: Workload,
+        options: Mapping[str, Any],
+    ) -> Tensor:
+        """P1's answer; for a token, with the logits that it was picked from."""
+        (answer,) = parts[P1]
+        if isinstance(workload, Argmax):
+            return answer
+        if isinstance(workload, Generation) and parts[P0]:
+            return torch.cat([answer.double().reshape(1), parts[P0][0]])
+        return answer.double()
+
+    @classmethod
+    def tolerance(cls, workload: Workload) -> float:
+        """Relative rms of float32 arithmetic; an index must be right."""
+        return 0.0 if isinstance(workload, Argmax) else 1e-4
+
+    @classmethod
+    def cost(cls, workload: Workload, options: Mapping[str, Any]) -> dict[Phase, PhaseCost]:
+        """Closed forms of `cost`."""
+        return cost.cost(workload)

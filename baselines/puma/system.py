@@ -1,0 +1,158 @@
+"""Puma (arXiv 2307.12533) as a system the harness can run.
+
+Three parties compute online on replicated 2-of-3 shares: P0, who owns the weights, P1, who owns the prompt
+and the answer, and P2. Semi-honest, no two collude; no role sees any value in the clear but its own and,
+P1, the answer. There is no offline phase: all randomness that two roles share is drawn from pairwise
+keys, and P2's part of a truncation depends on the data.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from baselines.forward import ModelForward
+from baselines.puma import plain
+from baselines.puma.approx import FRAC
+from baselines.puma.context import Context, establish_cost
+from baselines.puma.cost import NOTHING, Cost
+from baselines.puma.functions import FUNCTIONS
+from baselines.puma.generation import generation_cost, share_model_cost
+from baselines.puma.give import give_cost
+from baselines.puma.layer import layer_cost, share_layer_cost
+from baselines.puma.lookup import USER
+from baselines.puma.maximum import argmax_cost
+from baselines.puma.memory import check_memory
+from baselines.puma.programs import program
+from baselines.puma.rounds import drive
+from baselines.puma.share import decode
+from protocols.party import P1, ROLES, Party, Phase, Role
+from protocols.system import PhaseCost, System, Unsupported
+from protocols.workload import Argmax, Generation, Layer, Nonlinear, UserInput, Workload
+
+
+class Puma(System):
+    """Replicated shares in Z_2^64 with 18 fractional bits."""
+
+    name: ClassVar[str] = "puma"
+    summary: ClassVar[str] = (
+        "Puma: three-party replicated shares, piecewise GeLU, clipped exponential"
+    )
+    online_roles: ClassVar[tuple[Role, ...]] = ROLES
+
+    def __init__(
+        self,
+        party: Party,
+        workload: Workload,
+        seed: int | None,
+        options: Mapping[str, Any],
+        user: UserInput | None = None,
+    ) -> None:
+        super().__init__(party, workload, seed, options, user)
+        if user is not None and user.sampling.temperature > 0:
+            raise Unsupported("puma reveals the likeliest token alone: it cannot sample")
+        self._ctx = Context(party, seed)
+        self._program = program(workload, self._ctx, seed or 0, user)
+
+    @classmethod
+    def check(cls, workload: Workload, options: Mapping[str, Any]) -> None:
+        """Every function must have a protocol, and the shares of the weights must fit."""
+        if isinstance(workload, Nonlinear) and workload.op not in FUNCTIONS:
+            raise Unsupported(f"puma has no protocol for {workload.op}")
+        check_memory(workload)
+
+    def prepare(self) -> None:
+        """Keys, then the shared weights."""
+        drive(self.party, self._ctx.establish())
+        self._program.prepare()
+
+    def offline(self, step: int) -> None:
+        """Fresh streams; nothing is sent."""
+        if step == 0:
+            self._ctx.begin_evaluation()
+            self._program.begin()
+
+    def share_input(self, step: int) -> None:
+        """P1's input in shared form."""
+        self._program.share_input(step)
+
+    def online(self, step: int) -> None:
+        """The protocols, at all three roles."""
+        self._program.online(step)
+
+    def output(self) -> tuple[Tensor, ...]:
+        """P1's index, token or hidden states; this role's part of a shared answer."""
+        return self._program.output()
+
+    @classmethod
+    def reveal(
+        cls,
+        parts: Mapping[Role, tuple[Tensor, ...]],
+        workload: Workload,
+        options: Mapping[str, Any],
+    ) -> Tensor:
+        """What P1 knows already, or the sum of the shares, decoded."""
+        if isinstance(workload, Argmax):
+            return parts[P1][0]
+        if isinstance(workload, Generation) and workload.spec.family == "bert":
+            return parts[P1][0]
+        total = torch.stack([parts[role][0] for role in ROLES]).sum(0)
+        if isinstance(workload, Generation):
+            return torch.cat([parts[P1][1].double(), decode(total, 2 * FRAC)])
+        return decode(total, FRAC)
+
+    @classmethod
+    def plaintext(cls, workload: Workload, seed: int, options: Mapping[str, Any]) -> Tensor:
+        """The answer with this system's own approximations in float64."""
+        if isinstance(workload, Generation):
+            raise ValueError("a generation is compared step by step, see plain_model")
+        return plain.answer(workload, seed)
+
+    @classmethod
+    def plain_model(
+        cls, workload: Generation, seed: int, options: Mapping[str, Any]
+    ) -> ModelForward:
+        """The model with this system's own approximations in float64."""
+        return plain.model(workload, seed)
+
+    @classmethod
+    def tolerance(cls, workload: Workload) -> float:
+        """Relative rms against the system's own approximations; an index must be right."""
+        if isinstance(workload, Argmax):
+            return 0.0
+        return 1e-2 if isinstance(workload, Generation) else 1e-3
+
+    @classmethod
+    def cost(cls, workload: Workload, options: Mapping[str, Any]) -> dict[Phase, PhaseCost]:
+        """The costs that the protocols declare, put together."""
+        given, shared, online = _costs(workload)
+        return {
+            "prepare": (establish_cost() + given).phase(),
+            "offline": NOTHING.phase(),
+            "input": shared.phase(),
+            "online": _evaluation(online),
+        }
+
+
+def _costs(workload: Workload) -> tuple[Cost, Cost, list[Cost]]:
+    """Weights shared in prepare; the shared input; each online step."""
+    match workload:
+        case Argmax(n):
+            return NOTHING, NOTHING, [give_cost(USER, n) + argmax_cost(n)]
+        case Nonlinear(op, shape):
+            size = torch.Size(shape).numel()
+            return NOTHING, give_cost(USER, size), [FUNCTIONS[op].cost(shape)]
+        case Layer(spec, q_len, kv_len):
+            shared = give_cost(USER, q_len * spec.d_model)
+            past = (kv_len - q_len) * spec.d_kv
+            shared += give_cost(USER, past) * 2 if past else NOTHING
+            return share_layer_cost(spec), shared, [layer_cost(spec, q_len, kv_len)]
+        case Generation():
+            return share_model_cost(workload), NOTHING, generation_cost(workload)
+
+
+def _evaluation(steps: list[Cost]) -> PhaseCost:
+    """The sum over the steps; each begins at depth 0."""
+    total = sum(steps, NOTHING)
+    return PhaseCost(sum(step.hops for step in steps), dict(total.payload_bytes))
