@@ -2,7 +2,9 @@
 
 import argparse
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
@@ -61,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     verb = next((word for word in words if not word.startswith("-")), None)
     try:
+        _interruptible()
         args = _parse(words, verb)
         code: int = import_module(f"harness.verbs.{args.verb}").run(args)
         sys.stdout.flush()
@@ -75,6 +78,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     return code
+
+
+def _interruptible() -> None:
+    """Ctrl-C and SIGTERM end a run in good order, also in a shell that starts jobs with Ctrl-C
+    ignored."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler)
 
 
 def _parse(words: Sequence[str], verb: str | None) -> argparse.Namespace:

@@ -3,13 +3,17 @@
 import os
 import signal
 import statistics
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psutil
 import pytest
 
+from harness import store
 from harness.config.compose import compose_run
 from harness.config.schema import RunConfig
 from harness.crew import Crew, PartyFailure
@@ -153,3 +157,27 @@ def test_ctrl_c_is_a_failed_record(session: Session) -> None:
     with pytest.raises(RunInterrupted) as caught:
         session.run(config(*LAYER), Stages("measuring", 2, interrupt))
     assert (caught.value.record.status, caught.value.record.error) == ("failed", "interrupted")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_to_the_program_leaves_nothing_running(number: int, tmp_path: Path) -> None:
+    """Ctrl-C and SIGTERM: exit 130, a failed record, no party. kill -9: at least no party."""
+    words = [*LAYER, "shaper=none", "repeat=100000", f"results_dir={tmp_path}"]
+    program = subprocess.Popen(
+        [sys.executable, "-m", "harness", "run", *words], stderr=subprocess.PIPE, text=True
+    )
+    assert program.stderr is not None
+    for line in program.stderr:
+        if "measuring" in line:
+            break
+    parties = psutil.Process(program.pid).children(recursive=True)
+    program.send_signal(number)
+    program.communicate(timeout=10)
+    gone, alive = psutil.wait_procs(parties, timeout=5)
+    assert (len(gone), alive) == (3, [])
+    records = store.load_all(tmp_path)
+    if number == signal.SIGKILL:
+        assert records == []
+    else:
+        assert program.returncode == 130
+        assert [(r.status, r.error) for r in records] == [("failed", "interrupted")]
