@@ -55,11 +55,13 @@ class Control:
             self._sock.sendall(view)
 
     def recv(self) -> Notice:
-        """The next notice. Raises EOFError, OSError, or FrameError for what is none."""
+        """The next notice. Raises EOFError, OSError; FrameError or ValueError for what is none."""
         message = decode(self._reader.read_into, MAX_NOTICE_BYTES)
         if not message.tensors or message.tensors[0].dtype != torch.uint8:
             raise FrameError("a notice begins with its text")
         fields = json.loads(message.tensors[0].numpy().tobytes())
+        if not isinstance(fields, dict) or "kind" not in fields:
+            raise FrameError("a notice has a kind")
         return Notice(fields.pop("kind"), fields, message.tensors[1:])
 
     def close(self) -> None:

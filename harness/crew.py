@@ -187,6 +187,7 @@ class Crew:
                 continue
             with suppress(HandshakeError):  # a stranger
                 role, sock = accept(listener, secret, HARNESS, missing, timeout_s=HANDSHAKE_S)
+                sock.settimeout(self.timeout_s)
                 self._controls[role] = Control(sock)
                 self._selector.register(sock.fileno(), selectors.EVENT_READ, role)
 
@@ -204,8 +205,11 @@ class Crew:
     def _read(self, role: Role) -> Notice | None:
         try:
             return self._controls[role].recv()
-        except (OSError, EOFError, FrameError):
-            self._selector.unregister(self._controls[role].fileno())
+        except TimeoutError:
+            raise PartyFailure(f"{role} stopped in the middle of a report", True) from None
+        except (OSError, EOFError, FrameError, ValueError):
+            with suppress(KeyError):
+                self._selector.unregister(self._controls[role].fileno())
             return None
 
     def _failure(self, role: Role, notice: Notice | None) -> PartyFailure:

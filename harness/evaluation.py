@@ -12,8 +12,8 @@ from harness.job import Job
 from harness.progress import Progress, format_seconds
 from harness.record import PhaseRecord, RolePhase, Sent, StepRecord
 from netem.profile import LinkProfile
-from protocols.party import P1, Phase, Role
-from protocols.workload import StepPlan, steps
+from protocols.party import P0, P1, Phase, Role
+from protocols.workload import Generation, StepPlan, steps
 
 STEP_PHASES: tuple[Phase, ...] = ("offline", "input", "online")
 Parts = dict[Role, tuple[Tensor, ...]]
@@ -50,7 +50,7 @@ def evaluate(
 ) -> Evaluation:
     """`repeat` evaluations after `warmup` others. Raises PartyFailure."""
     for role in crew.roles:
-        crew.tell_one(role, "run", **(job if role == P1 else replace(job, user=None)).to_json())
+        crew.tell_one(role, "run", **_told(job, role).to_json())
     crew.gather("ready", progress.stage)
     progress.stage("prepare")
     prepare_ns = crew.go("prepare")
@@ -63,6 +63,14 @@ def evaluate(
     crew.tell("end")
     reports = {role: n.fields for role, n in crew.gather("result", progress.stage).items()}
     return Evaluation(plan, warmup, prepare_ns, rounds, reports)
+
+
+def _told(job: Job, role: Role) -> Job:
+    """The prompt is P1's alone, the checkpoint's place P0's."""
+    work = job.workload
+    if role != P0 and isinstance(work, Generation):
+        work = replace(work, checkpoint=None)
+    return replace(job, workload=work, user=job.user if role == P1 else None)
 
 
 def _round(

@@ -119,7 +119,12 @@ class LiveProgress:
         """See `Progress`. The text grows below the live line; a whole line goes to its place."""
         self._said += text
         if text.endswith("\n"):
-            self._live.console.print(escape(self._said), end="", highlight=False, soft_wrap=True)
+            if sys.stdout.isatty():
+                self._live.console.print(
+                    escape(self._said), end="", highlight=False, soft_wrap=True
+                )
+            else:
+                print(self._said, end="", flush=True)
             self._said = ""
 
     def done(self, summary: str) -> None:

@@ -44,7 +44,8 @@ def plan(configs: Sequence[RunConfig]) -> Plan:
     for config in configs:
         folder, record_id = Path(config.results_dir), config_hash(config)
         store.check_writable(folder)
-        found = None if config.force else store.finished(folder, config.experiment.name, record_id)
+        again = config.force or config.seed is None  # without a seed every run is another one
+        found = None if again else store.finished(folder, config.experiment.name, record_id)
         if found is None:
             pending[record_id] = config
         else:

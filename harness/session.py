@@ -4,6 +4,7 @@ A run = start parties → connect → calibrate the link → prepare → (offlin
 warm-up and each sample → check every answer → record.
 """
 
+import traceback
 from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
@@ -73,6 +74,10 @@ class Session:
             self._dismiss()
             run.end("failed", "interrupted")
             raise RunInterrupted(run.record()) from None
+        except Exception as error:
+            run.logs = self._logs() | {"harness": traceback.format_exc().splitlines()}
+            self._dismiss()
+            run.end("failed", f"harness: {type(error).__name__}: {error}")
         return run.record()
 
     def pids(self) -> dict[Role, int]:
@@ -131,6 +136,9 @@ class _Run:
         shaping = Shaping(self._shaped_links(), self._shaped_phases(), self.config.seed or 0)
         crew.tell("shape", **shaping.to_json())
         outside = self._calibrate(crew)
+        crew.tell(
+            "shape", **shaping.to_json()
+        )  # jitter starts afresh, however long calibration took
         if outside and self.config.calibration.strict:
             self.end("failed", f"link outside tolerance: {'; '.join(outside)}")
             return

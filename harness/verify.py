@@ -9,7 +9,7 @@ from harness.job import Job
 from harness.record import Correctness
 from protocols.inputs import prompt_tokens
 from protocols.system import PlainRun, System
-from protocols.workload import Argmax, Generation, Sampling, UserInput, Workload
+from protocols.workload import Argmax, Generation, UserInput, Workload
 
 Steps = Sequence[Tensor]  # the revealed answer of each step of one evaluation
 
@@ -64,7 +64,7 @@ def _check_generation(
             known[tokens] = _forced(plain, prompt, tokens)
         right = known[tokens]
         worst = max(worst, relative_rms(torch.stack([step[1:] for step in steps]), right))
-        if user.sampling == Sampling(seed=user.sampling.seed):
+        if user.sampling.temperature == 0:
             wrong += int((right.argmax(-1) != torch.tensor(tokens)).sum())
     metric = f"relative rms of logits, {wrong} tokens differ" if wrong else "relative rms of logits"
     return Correctness(metric, worst, tolerance, worst <= tolerance and not wrong)
@@ -79,8 +79,11 @@ def _forced(plain: PlainRun, prompt: Sequence[int], tokens: Sequence[int]) -> Te
 
 
 def relative_rms(got: Tensor, right: Tensor) -> float:
-    """rms(got − right) / rms(right); infinite where shapes differ or a value is not finite."""
-    if got.shape != right.shape or not bool(got.isfinite().all()):
+    """rms(got − right) / rms(right), 0 for equal tensors; infinite where shapes differ or a value on
+    either side is not finite."""
+    if got.shape != right.shape or not bool(got.isfinite().all() and right.isfinite().all()):
         return float("inf")
-    error = (got - right).square().mean().sqrt()
-    return float(error / right.square().mean().sqrt())
+    error, size = ((x.square().mean().sqrt()) for x in (got - right, right))
+    if float(error) == 0.0:
+        return 0.0
+    return float(error / size) if float(size) else float("inf")

@@ -9,6 +9,7 @@ from torch import Tensor
 from baselines.mpcformer import approx
 from baselines.mpcformer.compare import less_than_zero, relu
 from baselines.mpcformer.context import FRAC, Context
+from baselines.mpcformer.encoding import encode
 from baselines.mpcformer.exponential import exponential
 from baselines.mpcformer.norm import normalize
 from baselines.mpcformer.quad import quad
@@ -31,6 +32,11 @@ class Function:
     out_frac: int = FRAC
 
 
+def _is_negative(x: Tensor) -> Tensor:
+    """[x < 0] of x as fixed point has it."""
+    return (encode(x) < 0).to(torch.float64)
+
+
 _FUNCTIONS = {
     "layernorm": Function(
         lambda ctx, x: normalize(ctx, x, NORM_EPS, rms=False),
@@ -42,13 +48,18 @@ _FUNCTIONS = {
     ),
     "reciprocal": Function(reciprocal, approx.reciprocal),
     "rsqrt": Function(lambda ctx, x: rsqrt(ctx, x << (IN_FRAC - FRAC)), approx.rsqrt),
-    "comparison": Function(less_than_zero, lambda x: (x < 0).to(torch.float64), out_frac=0),
+    "comparison": Function(less_than_zero, _is_negative, out_frac=0),
     "relu": Function(relu, torch.relu),
     "sigmoid": Function(sigmoid, approx.sigmoid),
     "tanh": Function(tanh, approx.tanh),
     "silu": Function(silu, approx.silu),
     "quad": Function(quad, approx.quad),
 }
+
+
+def known(op: str) -> bool:
+    """Whether there is a function called `op`."""
+    return op in ("gelu", "softmax", *_FUNCTIONS)
 
 
 def function(op: str, which: Approx) -> Function:

@@ -14,12 +14,13 @@ from baselines.forward import ModelForward
 from baselines.mpcformer import cost, plain
 from baselines.mpcformer.context import Context
 from baselines.mpcformer.encoding import decode
+from baselines.mpcformer.functions import known
 from baselines.mpcformer.memory import check_memory
 from baselines.mpcformer.programs import answer_frac, program
 from baselines.mpcformer.settings import Settings
 from protocols.party import P0, P1, P2, Party, Phase, Role
-from protocols.system import PhaseCost, System
-from protocols.workload import Argmax, Generation, UserInput, Workload
+from protocols.system import PhaseCost, System, Unsupported
+from protocols.workload import Argmax, Generation, Nonlinear, UserInput, Workload
 
 
 class MPCFormer(System):
@@ -43,8 +44,11 @@ class MPCFormer(System):
 
     @classmethod
     def check(cls, workload: Workload, options: Mapping[str, Any]) -> None:
-        """Masks and weights of a step must fit a party's memory."""
-        check_memory(workload, Settings.of(options))
+        """A function must be one of `functions`; the masks of a step must fit a party's memory."""
+        settings = Settings.of(options)
+        if isinstance(workload, Nonlinear) and not known(workload.op):
+            raise Unsupported(f"there is no protocol for {workload.op}")
+        check_memory(workload, settings)
 
     def prepare(self) -> None:
         """Keys, then what is opened once."""

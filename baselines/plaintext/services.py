@@ -94,7 +94,7 @@ class NonlinearService(Service):
 
     def reply(self, step: int, request: Message) -> Tensor:
         """See the base class."""
-        return apply_nonlinear(self._work.op, request[0])
+        return apply_nonlinear(self._work.op, request[0]).float()
 
 
 class LayerService(Service):

@@ -1,4 +1,4 @@
-"""One role's state: its party, its two keys, and the streams of the current evaluation.
+"""One role's state: which it is, its two keys, and the streams of the current evaluation.
 
 Key κ_i belongs to share i: P_i and P_(i-1), who hold x_i, hold κ_i as well, and draw the same values
 from it without a message. P_i draws κ_i in phase prepare and sends it to P_(i-1).
@@ -18,16 +18,15 @@ from baselines.puma.cost import Cost, rotation
 from baselines.puma.rounds import Round
 from baselines.puma.share import Bits, Share, Term
 from protocols.arith.prg import KEY_BYTES, Prg, Stream
-from protocols.party import ROLES, Party, Role
+from protocols.party import ROLES, Role
 
 
 class Context:
     """What a role needs to run protocols. `index` is i of P_i."""
 
-    def __init__(self, party: Party, seed: int | None) -> None:
-        self.party = party
-        self.role: Role = party.role
-        self.index = ROLES.index(party.role)
+    def __init__(self, role: Role, seed: int | None) -> None:
+        self.role: Role = role
+        self.index = ROLES.index(role)
         self.before: Role = ROLES[self.index - 1]
         self.after: Role = ROLES[(self.index + 1) % 3]
         self._seed = seed

@@ -13,6 +13,7 @@ GPT-2's head is the table of its embedding, shared once. Tied layers are shared 
 P1 learns the tokens (BERT: the hidden states), nobody anything else.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -60,8 +61,11 @@ class ModelShares:
     head: SharedLinear | None
 
 
-async def share_model(ctx: Context, work: Generation, weights: ModelWeights | None) -> ModelShares:
-    """Phase prepare; P0 passes the weights, of which it makes or reads one layer at a time."""
+async def share_model(
+    ctx: Context, work: Generation, weights: ModelWeights | None, report: Callable[[str], None]
+) -> ModelShares:
+    """Phase prepare; P0 passes the weights, of which it makes or reads one layer at a time, and
+    reports how far it has come."""
     spec = work.spec
     own = None if weights is None else Linear(weights.token_embedding, None)
     table = await share_linear(ctx, (spec.vocab, spec.d_model), own, biased=False)
@@ -73,12 +77,12 @@ async def share_model(ctx: Context, work: Generation, weights: ModelWeights | No
         places = await give(ctx, OWNER, encoded, shape, FRAC)
     normed = None if weights is None else weights.embedding_norm or weights.final_norm
     affine = await share_norm(ctx, spec.d_model, normed, not spec.rms_norm)
-    layers = await _share_layers(ctx, work, weights)
+    layers = await _share_layers(ctx, work, weights, report)
     return ModelShares(table, places, affine, layers, await _share_head(ctx, spec, weights, table))
 
 
 async def _share_layers(
-    ctx: Context, work: Generation, weights: ModelWeights | None
+    ctx: Context, work: Generation, weights: ModelWeights | None, report: Callable[[str], None]
 ) -> tuple[LayerShares, ...]:
     made: list[LayerShares] = []
     for index in range(work.spec.n_layers):
@@ -88,7 +92,7 @@ async def _share_layers(
         own = None if weights is None else weights.layers[index]
         made.append(await share_layer(ctx, work.spec, own))
         if own is not None:
-            ctx.party.report(f"sharing layer {index + 1}/{work.spec.n_layers}")
+            report(f"sharing layer {index + 1}/{work.spec.n_layers}")
     return tuple(made)
 
 

@@ -41,6 +41,8 @@ from baselines.puma.rounds import Round
 from baselines.puma.share import Bits, Share
 from protocols.party import P0, P1, P2
 
+Constants = NDArray[np.int64]
+
 _SINGLE = ((1,),)
 
 
@@ -54,48 +56,66 @@ async def weighted(
     ctx: Context, words: Bits, positions: Sequence[int], tables: Sequence[Sequence[int]]
 ) -> list[Share]:
     """Σ_j table[j]·(bit positions[j] of the word), one share at scale 0 for each table."""
+    play = (_give_known, _weigh_masked, _weigh_masks)[ctx.index]
+    first, second = await play(ctx, words, np.array(positions), np.array(tables))
+    return [Share(a, b, 0) for a, b in zip(first, second, strict=True)]
+
+
+async def _give_known(
+    ctx: Context, words: Bits, positions: Constants, tables: Constants
+) -> tuple[Tensor, Tensor]:
+    """P0."""
     count, bits = words.first.numel(), len(positions)
-    if ctx.index == 0:
-        sigma, z0 = _pieces(ctx.draw(0, bits + len(tables), count), bits)
-        z1 = ctx.draw(1, len(tables), count)
-        known = _unpacked(words.first ^ words.second, positions)
-        await Round({P1: (known.sub_(sigma),)})
-        await Round()
-        return [Share(a, b, 0) for a, b in zip(z0, z1, strict=True)]
-    at, table = np.array(positions), np.array(tables)
-    if ctx.index == 1:
-        z = ctx.draw(1, len(tables), count)
-        (masked,) = (await Round({}, {P0: 1}))[P0]
-        own = torch.empty_like(z)
-        _terms(words.second.numpy(), masked.numpy(), 1, at, table, z.numpy(), own.numpy())
-        (other,) = (await Round({P2: (own,)}, {P2: 1}))[P2]
-        return [Share(a, b, 0) for a, b in zip(z, other.add_(own), strict=True)]
-    sigma, z = _pieces(ctx.draw(0, bits + len(tables), count), bits)
-    own = torch.empty_like(z)
-    _terms(words.first.numpy(), sigma.numpy(), 0, at, table, z.numpy(), own.numpy())
+    drawn = ctx.draw(0, bits + len(tables), count)
+    z1 = ctx.draw(1, len(tables), count)
+    await Round({P1: (_unpacked(words.first ^ words.second, positions).sub_(drawn[:bits]),)})
+    await Round()
+    return drawn[bits:], z1
+
+
+async def _weigh_masked(
+    ctx: Context, words: Bits, positions: Constants, tables: Constants
+) -> tuple[Tensor, Tensor]:
+    """P1: t_1."""
+    z1 = ctx.draw(1, len(tables), words.first.numel())
+    (masked,) = (await Round({}, {P0: 1}))[P0]
+    own = torch.empty_like(z1)
+    _terms(1, positions, tables, *_arrays(words.second, masked, z1, own))
+    (other,) = (await Round({P2: (own,)}, {P2: 1}))[P2]
+    return z1, other.add_(own)
+
+
+async def _weigh_masks(
+    ctx: Context, words: Bits, positions: Constants, tables: Constants
+) -> tuple[Tensor, Tensor]:
+    """P2: t_2."""
+    bits = len(positions)
+    drawn = ctx.draw(0, bits + len(tables), words.first.numel())
+    own = torch.empty_like(drawn[bits:])
+    _terms(0, positions, tables, *_arrays(words.first, drawn[:bits], drawn[bits:], own))
     await Round()
     (other,) = (await Round({P1: (own,)}, {P1: 1}))[P1]
-    return [Share(a, b, 0) for a, b in zip(other.add_(own), z, strict=True)]
+    return other.add_(own), drawn[bits:]
 
 
-def _pieces(drawn: Tensor, rows: int) -> tuple[Tensor, Tensor]:
-    return drawn[:rows], drawn[rows:]
+def _arrays(*tensors: Tensor) -> list[NDArray[np.int64]]:
+    return [tensor.numpy() for tensor in tensors]
 
 
-def _unpacked(words: Tensor, positions: Sequence[int]) -> Tensor:
+def _unpacked(words: Tensor, positions: Constants) -> Tensor:
     """The bits at `positions` of each word, int64 (J, n)."""
     if words.dtype == torch.uint8:
         words = words.to(torch.int64)
-    return torch.stack([(words >> at) & 1 for at in positions])
+    return torch.stack([(words >> int(at)) & 1 for at in positions])
 
 
 @njit(cache=True, nogil=True)
 def _terms(
-    words: NDArray[np.int64],
-    parts: NDArray[np.int64],
     own_bit: int,
     positions: NDArray[np.int64],
     tables: NDArray[np.int64],
+    words: NDArray[np.int64],
+    parts: NDArray[np.int64],
     masks: NDArray[np.int64],
     out: NDArray[np.int64],
 ) -> None:
@@ -115,25 +135,34 @@ def _terms(
 
 async def times_bit(ctx: Context, x: Share, bits: Bits) -> Share:
     """x where the bit is 1, else 0; x a vector, one bit a uint8."""
-    count = x.first.numel()
-    if ctx.index == 0:
-        sigma, z0 = ctx.draw(0, 2, count)
-        u = Share(z0, ctx.draw(1, count), x.frac)
-        own = (bits.first ^ bits.second).to(torch.int64).sub_(sigma)
-        await Round({P1: (own,)})
-        a = Share(sigma, own, 0)
-    elif ctx.index == 1:
-        z1 = ctx.draw(1, count)
-        own = (x.first + x.second).mul_(bits.second).sub_(z1)
-        received = await Round({P2: (own,)}, {P0: 1, P2: 1})
-        (known,), (other,) = received[P0], received[P2]
-        u, a = Share(z1, other.add_(own), x.frac), Share(known, torch.zeros_like(z1), 0)
-    else:
-        sigma, z0 = ctx.draw(0, 2, count)
-        own = (x.second * bits.first).sub_(z0)
-        (other,) = (await Round({P1: (own,)}, {P1: 1}))[P1]
-        u, a = Share(other.add_(own), z0, x.frac), Share(torch.zeros_like(sigma), sigma, 0)
+    a, u = await (_split_known, _split_masked, _split_masks)[ctx.index](ctx, x, bits)
     return await reshare(ctx, product(a, x - u.times(2)) + u.term())
+
+
+async def _split_known(ctx: Context, x: Share, bits: Bits) -> tuple[Share, Share]:
+    """P0: its parts of a and u."""
+    sigma, z0 = ctx.draw(0, 2, x.first.numel())
+    z1 = ctx.draw(1, x.first.numel())
+    masked = (bits.first ^ bits.second).to(torch.int64).sub_(sigma)
+    await Round({P1: (masked,)})
+    return Share(sigma, masked, 0), Share(z0, z1, x.frac)
+
+
+async def _split_masked(ctx: Context, x: Share, bits: Bits) -> tuple[Share, Share]:
+    """P1."""
+    z1 = ctx.draw(1, x.first.numel())
+    own = (x.first + x.second).mul_(bits.second).sub_(z1)
+    received = await Round({P2: (own,)}, {P0: 1, P2: 1})
+    (masked,), (other,) = received[P0], received[P2]
+    return Share(masked, torch.zeros_like(z1), 0), Share(z1, other.add_(own), x.frac)
+
+
+async def _split_masks(ctx: Context, x: Share, bits: Bits) -> tuple[Share, Share]:
+    """P2."""
+    sigma, z0 = ctx.draw(0, 2, x.first.numel())
+    own = (x.second * bits.first).sub_(z0)
+    (other,) = (await Round({P1: (own,)}, {P1: 1}))[P1]
+    return Share(torch.zeros_like(sigma), sigma, 0), Share(other.add_(own), z0, x.frac)
 
 
 async def select(ctx: Context, bits: Bits, x: Share, y: Share) -> Share:

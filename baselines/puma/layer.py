@@ -3,7 +3,7 @@
     norm              31 hops (29 for RMSNorm)              `norm`
     W_qkv, rotary      2                                    `linear`, `attention`
     scores             2
-    softmax          10·⌈log2 L⌉ + 31 + …                   `softmax`
+    softmax          10·⌈log2 L⌉ + 33 + ⌈log2 log2 2L⌉      `softmax`
     weighted sum       2
     W_out, residual    2
     norm              31 (29)

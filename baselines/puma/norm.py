@@ -4,9 +4,9 @@
     y = ((x − μ)·g)·(√d·S^(-1/2)) + b
 
 μ is truncated twice, to 26 bits for x − μ and to 18 for S, whose 36 bits are kept: its highest bit may be
-anywhere below 2^62 (d·σ² < 2^26). √d is a public factor of the inverse square root's constants. Products with the gains g, P0's
-secret, run beside the inverse square root. Standard deviations from 2^-8 to 2^6 are told apart; error
-against the formula in exact arithmetic below 4 units for |y| ≤ 8.
+anywhere below 2^62, so d·σ² < 2^26. √d is a public factor of the inverse square root's constants.
+Products with the gains g, P0's secret, run beside the inverse square root. Error against the formula
+in exact arithmetic below 4 units for standard deviations from 2^-8 to 2^6 and |μ| < 2^8.
 
 An element costs 128 bits for each of 2 products (1 without gains) from each role; a row adds the mean,
 the inverse square root and 64 bits for S. 31 hops for LayerNorm, 29 for RMSNorm.

@@ -18,7 +18,7 @@ from baselines.puma.maximum import argmax
 from baselines.puma.rounds import Running, drive
 from baselines.puma.share import Share, decode, encode
 from protocols.inputs import LayerInput, argmax_input, layer_input, nonlinear_input, prompt_tokens
-from protocols.party import P0, P1
+from protocols.party import P0, P1, Party
 from protocols.transformer.rotary import rotary_tables
 from protocols.transformer.source import model_weights
 from protocols.transformer.weights import synthetic_layer
@@ -40,13 +40,14 @@ T = TypeVar("T")
 class Program(ABC):
     """One role's walk through one experiment; the methods are those of `protocols.system.System`."""
 
-    def __init__(self, ctx: Context, seed: int) -> None:
+    def __init__(self, party: Party, ctx: Context, seed: int) -> None:
+        self.party = party
         self.ctx = ctx
         self.seed = seed  # of the synthetic weights and inputs, not of any secret
 
     def run(self, protocol: Running[T]) -> T:
         """Run a protocol in the current phase."""
-        return drive(self.ctx.party, protocol)
+        return drive(self.party, protocol)
 
     @property
     def owns_weights(self) -> bool:
@@ -84,8 +85,8 @@ class Program(ABC):
 class ArgmaxProgram(Program):
     """Share, tournament, index at P1."""
 
-    def __init__(self, ctx: Context, workload: Argmax, seed: int) -> None:
-        super().__init__(ctx, seed)
+    def __init__(self, party: Party, ctx: Context, workload: Argmax, seed: int) -> None:
+        super().__init__(party, ctx, seed)
         self._n = workload.n
         self._values = argmax_input(workload.n, seed) if self.owns_input else None
         self._index: int | None = None
@@ -105,8 +106,8 @@ class ArgmaxProgram(Program):
 class SharedOutput(Program):
     """An experiment from a shared tensor to a shared tensor."""
 
-    def __init__(self, ctx: Context, seed: int) -> None:
-        super().__init__(ctx, seed)
+    def __init__(self, party: Party, ctx: Context, seed: int) -> None:
+        super().__init__(party, ctx, seed)
         self._x: Share | None = None
         self._y: Share | None = None
 
@@ -128,8 +129,8 @@ class SharedOutput(Program):
 class NonlinearProgram(SharedOutput):
     """One function of `functions`."""
 
-    def __init__(self, ctx: Context, workload: Nonlinear, seed: int) -> None:
-        super().__init__(ctx, seed)
+    def __init__(self, party: Party, ctx: Context, workload: Nonlinear, seed: int) -> None:
+        super().__init__(party, ctx, seed)
         self._work = workload
 
     def share_input(self, step: int) -> None:
@@ -146,8 +147,8 @@ class NonlinearProgram(SharedOutput):
 class LayerProgram(SharedOutput):
     """One transformer layer."""
 
-    def __init__(self, ctx: Context, workload: LayerWork, seed: int) -> None:
-        super().__init__(ctx, seed)
+    def __init__(self, party: Party, ctx: Context, workload: LayerWork, seed: int) -> None:
+        super().__init__(party, ctx, seed)
         spec = workload.spec
         self._work = workload
         self._shares: LayerShares | None = None
@@ -192,9 +193,14 @@ class GenerationProgram(Program):
     """A whole model, token by token."""
 
     def __init__(
-        self, ctx: Context, workload: Generation, seed: int, user: UserInput | None
+        self,
+        party: Party,
+        ctx: Context,
+        workload: Generation,
+        seed: int,
+        user: UserInput | None,
     ) -> None:
-        super().__init__(ctx, seed)
+        super().__init__(party, ctx, seed)
         self._work, self._plan = workload, steps(workload)
         self._shares: ModelShares | None = None
         self._model: Model | None = None
@@ -209,7 +215,7 @@ class GenerationProgram(Program):
     def prepare(self) -> None:
         """Share the weights."""
         weights = model_weights(self._work, self.seed) if self.owns_weights else None
-        self._shares = self.run(share_model(self.ctx, self._work, weights))
+        self._shares = self.run(share_model(self.ctx, self._work, weights, self.party.report))
 
     def begin(self) -> None:
         """A fresh sequence."""
@@ -237,16 +243,18 @@ class GenerationProgram(Program):
         return self._answer
 
 
-def program(workload: Workload, ctx: Context, seed: int, user: UserInput | None) -> Program:
+def program(
+    party: Party, ctx: Context, workload: Workload, seed: int, user: UserInput | None
+) -> Program:
     """The program of one role for `workload`."""
     match workload:
         case Argmax():
-            return ArgmaxProgram(ctx, workload, seed)
+            return ArgmaxProgram(party, ctx, workload, seed)
         case Nonlinear():
-            return NonlinearProgram(ctx, workload, seed)
+            return NonlinearProgram(party, ctx, workload, seed)
         case LayerWork():
-            return LayerProgram(ctx, workload, seed)
+            return LayerProgram(party, ctx, workload, seed)
         case Generation():
-            return GenerationProgram(ctx, workload, seed, user)
+            return GenerationProgram(party, ctx, workload, seed, user)
         case _:
             assert_never(workload)

@@ -6,8 +6,8 @@ e keeps 26 fractional bits, so that the errors of a long row's many small entrie
 between 1 and the row's length n, which bounds where its highest bit can be. Public masks are added
 to x before: an entry 2^12 below the others is exactly 0.
 
-Source: Puma (arXiv 2307.12533), section 4. Costs: the sum of the steps'; a row of n takes
-⌈log2 n⌉·10 + 11 + 20 + ⌈log2 ⌈log2 2n⌉⌉ + 2 hops.
+Costs: the sum of the steps'. A row of n takes 10·⌈log2 n⌉ + 33 + ⌈log2 b⌉ hops, b the number of bits of n.
+Source: Puma (arXiv 2307.12533), section 4.
 """
 
 from baselines.puma.approx import FRAC

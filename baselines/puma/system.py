@@ -27,6 +27,7 @@ from baselines.puma.memory import check_memory
 from baselines.puma.programs import program
 from baselines.puma.rounds import drive
 from baselines.puma.share import decode
+from baselines.puma.warm import warm_up
 from protocols.party import P1, ROLES, Party, Phase, Role
 from protocols.system import PhaseCost, System, Unsupported
 from protocols.workload import Argmax, Generation, Layer, Nonlinear, UserInput, Workload
@@ -52,8 +53,9 @@ class Puma(System):
         super().__init__(party, workload, seed, options, user)
         if user is not None and user.sampling.temperature > 0:
             raise Unsupported("puma reveals the likeliest token alone: it cannot sample")
-        self._ctx = Context(party, seed)
-        self._program = program(workload, self._ctx, seed or 0, user)
+        warm_up()
+        self._ctx = Context(party.role, seed)
+        self._program = program(party, self._ctx, workload, seed or 0, user)
 
     @classmethod
     def check(cls, workload: Workload, options: Mapping[str, Any]) -> None:

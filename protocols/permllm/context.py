@@ -28,6 +28,7 @@ class Context:
         self.offline_pass = True
         self._seed = seed
         self._evaluation = 0
+        self._drawn: set[str] = set()
         self._p0p2: Prg | None = None
         self._p1p2: Prg | None = None
 
@@ -53,6 +54,7 @@ class Context:
         """Start the offline pass of a fresh evaluation: no stream is ever drawn twice."""
         self.offline_pass = True
         self._evaluation += 1
+        self._drawn.clear()
 
     def begin_online(self) -> None:
         """Start the online pass of the current evaluation."""
@@ -68,11 +70,18 @@ class Context:
 
     def p0p2(self, name: str) -> Stream:
         """This evaluation's stream `name` of P0 and the dealer."""
-        return _known(self._p0p2).stream(f"{self._evaluation}/{name}")
+        return _known(self._p0p2).stream(self._once(f"p0p2/{name}"))
 
     def p1p2(self, name: str) -> Stream:
         """This evaluation's stream `name` of P1 and the dealer."""
-        return _known(self._p1p2).stream(f"{self._evaluation}/{name}")
+        return _known(self._p1p2).stream(self._once(f"p1p2/{name}"))
+
+    def _once(self, name: str) -> str:
+        """A stream's name in this evaluation; a second draw would repeat a mask."""
+        if name in self._drawn:
+            raise RuntimeError(f"stream {name} is drawn twice in evaluation {self._evaluation}")
+        self._drawn.add(name)
+        return f"{self._evaluation}/{name}"
 
     def model_stream(self, name: str) -> Stream:
         """A stream of P0 and the dealer that belongs to the model: the same in every evaluation."""

@@ -40,7 +40,7 @@ from protocols.transformer.weights import Linear as PlainLinear
 
 PROBABILITY_FRAC = 16  # scale of softmax outputs
 NORM_WINDOW_FRAC = 18  # residual values up to 2^13, seen with 18 fractional bits
-HIDDEN = -float(1 << 14)  # score of a key a token may not see
+HIDDEN, HIDDEN_NOISE = -(2.0**14) - 2.0**13, 2.0**13  # what a key gets that a token may not see
 
 
 def fold(norm: Norm | None, linear: PlainLinear) -> PlainLinear:
@@ -148,6 +148,7 @@ class TransformerLayer:
         self, ctx: Context, name: str, spec: TransformerSpec, linears: LayerLinears
     ) -> None:
         self._ctx = ctx
+        self._name = name
         self._spec = spec
         self._linears = linears
         self.cache = Cache(spec.n_kv_heads or spec.n_heads, spec.d_head, ctx.domain.dtype)
@@ -212,13 +213,16 @@ class TransformerLayer:
         return [part.transpose(0, 1) for part in parts]
 
     def _hide_future(self, scores: Masked, prefix: int) -> Masked:
-        """P0 lowers the scores of keys after each token's own (the shape of the mask is public)."""
+        """P0 lowers the scores of keys after each token's own (the shape of the mask is public), each
+        by a random amount, so that P1 does not see products that no token may use."""
         _, n, length = scores.shape
         if not self._spec.causal or n == 1 or scores.half is None or self._ctx.role != P0:
             return scores
         future = torch.ones(n, length).triu(length - n + 1)
         future[:, :prefix] = 0
-        return scores.shift_by(self._ctx.domain.encode(future * HIDDEN, scores.frac))
+        noise = self._ctx.p0p2(f"{self._name}/hidden").int32(*scores.shape).double() * 2.0**-32
+        lowered = future * (HIDDEN + HIDDEN_NOISE * (noise - 0.5))
+        return scores.shift_by(self._ctx.domain.encode(lowered, scores.frac))
 
     def _feed_forward(self, x: Masked) -> Masked:
         hidden = self._linears.up(x)

@@ -17,6 +17,7 @@ from protocols.permllm.layer import LayerLinears, Tokens, TransformerLayer
 from protocols.permllm.masked import Masked
 from protocols.permllm.permuted import Permuted
 from protocols.permllm.program import Program
+from protocols.permllm.sampling import Picker
 from protocols.permllm.select import Selection
 from protocols.permllm.share import CachedRows, Input, NarrowInput
 from protocols.plain import apply_nonlinear
@@ -29,6 +30,7 @@ from protocols.workload import (
     Layer,
     Nonlinear,
     NonlinearOp,
+    Sampling,
     UserInput,
     Workload,
 )
@@ -57,7 +59,7 @@ class ArgmaxProgram(Program):
 
     def online(self, step: int) -> None:
         """Four hops: x − λ, π(x), Enc(one-hot), Enc(index)."""
-        self._index = self._selection.online(self._input.online(self._values))
+        self._index = self._selection.online(self._input.online(self._values), Picker(Sampling()))
 
     def output(self) -> tuple[Tensor, ...]:
         """The index at P1."""
@@ -112,8 +114,10 @@ class NonlinearProgram(SharedOutput):
 
     def share_input(self, step: int) -> None:
         """x − λ to P0."""
-        own = nonlinear_input(self._workload.op, self._workload.shape, self.seed)
-        self._x = self._input.online(own if self.owns_input else None)
+        work, own = self._workload, None
+        if self.owns_input:
+            own = nonlinear_input(work.op, work.shape, self.seed)
+        self._x = self._input.online(own)
 
 
 class LayerProgram(SharedOutput):

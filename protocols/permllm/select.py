@@ -29,11 +29,6 @@ from protocols.permllm.permuted import Revealed
 Choice = Callable[[Tensor], int]  # permuted logits, float64 (n,) → position
 
 
-def greedy(logits: Tensor) -> int:
-    """The position of the largest value."""
-    return int(logits.argmax())
-
-
 class Selection(Step):
     """π(j) for the position j that P1 chooses after seeing the permuted vector."""
 
@@ -66,7 +61,7 @@ class Selection(Step):
         """For checking: P1's token and what it saw, P0's permutation."""
         return (self._revealed.index,) if token is None else (torch.tensor(token), self._seen)
 
-    def online(self, logits: Masked, choose: Choice = greedy) -> int | None:
+    def online(self, logits: Masked, choose: Choice) -> int | None:
         """The chosen index at P1, None at P0."""
         seen = self._revealed.online([logits])
         if self._server is not None and self._table is not None:

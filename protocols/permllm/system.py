@@ -42,10 +42,9 @@ class PermLLM(System):
     @classmethod
     def check(cls, workload: Workload, options: Mapping[str, Any]) -> None:
         """Token selection is limited by the plaintext modulus."""
-        if isinstance(workload, Argmax) and workload.n > MAX_IDS:
-            raise Unsupported(
-                f"argmax over {workload.n} values: at most {MAX_IDS} fit the plaintext"
-            )
+        size = _selected_from(workload)
+        if size > MAX_IDS:
+            raise Unsupported(f"selection among {size} values: at most {MAX_IDS} fit the plaintext")
 
     def prepare(self) -> None:
         """Keys, then what the model needs."""
@@ -104,7 +103,9 @@ def _selected_from(workload: Workload) -> int:
     """Length of the vector that P1 selects from."""
     if isinstance(workload, Argmax):
         return workload.n
-    return workload.spec.vocab if isinstance(workload, Generation) else 0
+    if isinstance(workload, Generation) and workload.spec.family != "bert":
+        return workload.spec.vocab
+    return 0
 
 
 def _generated(parts: Mapping[Role, tuple[Tensor, ...]]) -> Tensor:

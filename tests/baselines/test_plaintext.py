@@ -88,6 +88,7 @@ WORKLOADS: list[Workload] = [
     Nonlinear("gelu", (100,)),
     Nonlinear("softmax", (4, 3, 5)),
     Nonlinear("layernorm", (8, 96)),
+    *[Nonlinear(op, (50,)) for op in ("reciprocal", "rsqrt", "exp", "comparison")],
     *[Layer(spec(family), 1, 9) for family in FAMILIES],
     *[Layer(spec(family), 6, 6) for family in FAMILIES],
     Layer(spec("llama", 2), 3, 7),

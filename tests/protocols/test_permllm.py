@@ -1,16 +1,21 @@
 """PermLLM's answers and costs, in memory: every experiment, block family and number system."""
 
+import threading
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
 
+from protocols.arith.prg import Prg
 from protocols.inputs import prompt_tokens
 from protocols.memory import MemoryParty, run_parties
 from protocols.party import PHASES, ROLES, Phase, Role
+from protocols.permllm.context import Context
+from protocols.permllm.domain import Ring64
 from protocols.permllm.sampling import Picker
 from protocols.permllm.system import PermLLM
 from protocols.plain import answer
@@ -252,3 +257,43 @@ def test_picks_come_from_the_likeliest_whatever_their_order(
 
 def sampling_with(sampling: Sampling) -> Sampling:
     return Sampling(sampling.temperature, sampling.top_k, sampling.top_p, seed=9)
+
+
+@pytest.mark.parametrize(
+    "work", [Argmax(500), Layer(spec("glm"), 3, 9), Layer(spec("bert"), 3, 3)], ids=str
+)
+def test_what_travels_is_fresh_and_uniform(work: Workload, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A forgotten, constant or repeated mask or pad shows in what the roles send.
+
+    The same input twice: no message after `prepare` repeats a value of the other evaluation, and the
+    sign bits of all of them are as good as fair coins.
+    """
+    sent: dict[tuple[str, str], list[torch.Tensor]] = {}
+    lock = threading.Lock()
+    send = MemoryParty.send
+
+    def listen(party: MemoryParty, to: Role, *tensors: torch.Tensor) -> None:
+        with lock:
+            for tensor in tensors:
+                if tensor.dtype in (torch.int32, torch.int64) and tensor.numel() >= 50:
+                    sent.setdefault((party.role, to), []).append(tensor.clone().reshape(-1))
+        send(party, to, *tensors)
+
+    monkeypatch.setattr(MemoryParty, "send", listen)
+    play(work, evaluations=2)
+    for pair, messages in sent.items():
+        values = torch.cat([message.double() for message in messages])
+        share = float((values < 0).double().mean())
+        assert abs(share - 0.5) < 5 * 0.5 / len(values) ** 0.5, pair
+        assert len(values.unique()) > 0.999 * len(values), pair
+
+
+def test_a_stream_cannot_be_drawn_twice_in_an_evaluation() -> None:
+    ctx = Context(cast(MemoryParty, SimpleNamespace(role="P1")), 1, Ring64())
+    ctx._p1p2 = Prg(bytes(16))
+    ctx.begin_offline()
+    first = ctx.p1p2("x").int64(4)
+    with pytest.raises(RuntimeError, match="drawn twice"):
+        ctx.p1p2("x")
+    ctx.begin_offline()
+    assert not torch.equal(first, ctx.p1p2("x").int64(4))
