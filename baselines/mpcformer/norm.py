@@ -10,7 +10,7 @@ LayerNorm): that is one product an element and no square of the data; here the r
 computed. Gains and biases are P0's and as secret as its matrices: see `layer`.
 
 Scales: c and v with 20 fractional bits (RMSNorm squares x as it is), r with 24. Range: 0.1 ≤ v ≤ 150
-(`rsqrt`). Failure: the mean |mean|·2^-20 a row at most (`truncate`), the rest `wide`. Messages and what
+(`rsqrt`). Failure: of a mean |mean|·n·2^-30 a row (`truncate`), the rest `wide`. Messages and what
 is learnt: `truncate`, `wide`, `rsqrt`.
 """
 

@@ -144,7 +144,7 @@ def test_tournament(values: list[int]) -> None:
     assert cost == costs.argmax(len(values))
 
 
-# The largest absolute value of a function's argument for which 4 ulp are promised, and its lowest.
+# Where each function is promised to be within 4 ulp of its approximation.
 RANGES = {
     "exp": (-512.0, 6.0),
     "rsqrt": (0.0, 200.0),
