@@ -39,6 +39,7 @@ class Selection(Step):
         self._server: Server | None = None  # P0
         self._table: EncodedTable | None = None  # P0
         self._seen = torch.empty(0)  # P1
+        self._position = 0  # P1
 
     def prepare(self) -> None:
         """Fresh BFV keys at P1, the public one at P0."""
@@ -58,8 +59,10 @@ class Selection(Step):
             self._table = self._server.load_table(self._revealed.index)
 
     def shown(self, token: int | None) -> tuple[Tensor, ...]:
-        """For checking: P1's token and what it saw, P0's permutation."""
-        return (self._revealed.index,) if token is None else (torch.tensor(token), self._seen)
+        """For checking: P1's token, what it saw and the position it picked; P0's permutation."""
+        if token is None:
+            return (self._revealed.index,)
+        return torch.tensor(token), self._seen, torch.tensor(self._position)
 
     def online(self, logits: Masked, choose: Choice) -> int | None:
         """The chosen index at P1, None at P0."""
@@ -71,7 +74,7 @@ class Selection(Step):
         if self._selector is None or seen is None:
             raise RuntimeError("prepare and offline come before online")
         self._seen = seen.reshape(-1)
-        position = choose(self._seen)
-        self.party.send(P0, self._selector.query(position, logits.numel))
+        self._position = choose(self._seen)
+        self.party.send(P0, self._selector.query(self._position, logits.numel))
         (reply,) = self.party.recv(P0)
         return self._selector.open(reply)

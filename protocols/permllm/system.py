@@ -112,7 +112,10 @@ def _generated(parts: Mapping[Role, tuple[Tensor, ...]]) -> Tensor:
     """The token, then the logits in vocabulary order; BERT's hidden states as they are."""
     if len(parts[P1]) == 1:
         return parts[P1][0]
-    token, seen = parts[P1]
+    token, seen, position = parts[P1]
+    index = parts[P0][0]
     logits = torch.empty_like(seen)
-    logits[parts[P0][0]] = seen
+    logits[index] = seen
+    if int(index[position]) != int(token):
+        logits.fill_(torch.nan)  # the selection gave another token than the one picked
     return torch.cat([token.to(torch.float64).reshape(1), logits])
