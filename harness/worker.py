@@ -11,6 +11,7 @@ import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -135,7 +136,7 @@ class Worker:
     def _report(self) -> dict[str, Any]:
         phases: dict[str, list[dict[str, Any]]] = {}
         for counts in self._counters.phases:
-            sent = {to: vars_of(traffic) for to, traffic in counts.sent.items()}
+            sent = {to: asdict(traffic) for to, traffic in counts.sent.items()}
             phases.setdefault(counts.phase, []).append(
                 {
                     "end_ns": counts.end_ns,
@@ -145,15 +146,6 @@ class Worker:
                 }
             )
         return {"phases": phases, "peak_rss_bytes": self._peaks}
-
-
-def vars_of(traffic: Any) -> dict[str, int]:
-    """The counts of one ordered pair as JSON."""
-    return {
-        "messages": traffic.messages,
-        "payload_bytes": traffic.payload_bytes,
-        "wire_bytes": traffic.wire_bytes,
-    }
 
 
 def _reason(error: Exception) -> str:
