@@ -1,12 +1,9 @@
-"""The parties as processes: start them, talk to them, watch them, and leave none behind."""
+"""The parties of a run: start them, talk to them, watch them, and leave none behind."""
 
-import os
 import secrets
 import select
 import selectors
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import deque
@@ -16,16 +13,17 @@ from itertools import chain
 from typing import Any
 
 from harness.control import HARNESS, Control, Notice
+from harness.runners.base import Door, Place, Runner
 from harness.transport.frame import FrameError
 from harness.transport.handshake import SECRET_BYTES, HandshakeError, accept, listen
 from protocols.party import ROLES, Phase, Role
 
 LOG_LINES = 40
-START_TIMEOUT_S = 60.0
 HANDSHAKE_S = 10.0
 POLL_S = 0.2
+GRACE_S = 0.05  # to end by themselves
+CLOCK_PINGS = 15
 SETTLE_S = 1.0  # after a first failure, how long the others may still report theirs
-HOST = "127.0.0.1"
 LEAD_NS = 3_000_000  # from the go to the common start, so that it reaches every party in time
 
 
@@ -38,36 +36,68 @@ class PartyFailure(RuntimeError):
 
 
 class Crew:
-    """One process per role, connected to each other and to the harness.
+    """One party per role, placed by `runner`, connected to each other and to the harness.
 
     threads: of compute, per party. timeout_s: longest silence. Raises PartyFailure from any call
-    once a party has failed; the crew is then of no more use.
+    once a party has failed; the crew is then of no more use. The crew opens and closes the runner.
     """
 
-    def __init__(self, threads: int, timeout_s: float) -> None:
+    def __init__(self, runner: Runner, threads: int, timeout_s: float) -> None:
         self.threads, self.timeout_s = threads, timeout_s
         self.logs: dict[Role, deque[str]] = {role: deque(maxlen=LOG_LINES) for role in ROLES}
-        self._processes: dict[Role, subprocess.Popen[bytes]] = {}
+        self.clock_offsets_ns: dict[Role, int] = {}
+        self._runner = runner
+        self._places: dict[Role, Place] = {}
         self._controls: dict[Role, Control] = {}
         self._selector = selectors.DefaultSelector()
         self._readers: list[threading.Thread] = []
         self._early: list[tuple[Role, Notice]] = []
 
     def start(self) -> None:
-        """Start and connect all parties. Raises PartyFailure; `close` is needed all the same."""
-        secret = secrets.token_bytes(SECRET_BYTES)
-        with listen(HOST) as listener:
-            port = listener.getsockname()[1]
+        """Start and connect all parties. Raises RunnerError, PartyFailure; `close` is needed all
+        the same."""
+        secret = (
+            secrets.token_bytes(SECRET_BYTES) if not self._runner.secret else self._runner.secret
+        )
+        self._runner.open()
+        with listen(self._runner.host, self._runner.port) as listener:
+            door = Door(self._runner.host, listener.getsockname()[1], secret.hex())
             for role in ROLES:
-                self._processes[role] = self._spawn(role, port, secret)
+                self._places[role] = self._launch(role, door)
             self._accept(listener, secret)
-        ports = {role: notice.fields["port"] for role, notice in self.gather("hello").items()}
-        addresses = {role: (HOST, port) for role, port in ports.items()}
-        self.tell("peers", addresses=addresses, threads=self.threads, timeout_s=self.timeout_s)
+        hello = self.gather("hello")
+        addresses = {role: (n.fields["host"], n.fields["port"]) for role, n in hello.items()}
+        self._compare_clocks()
+        for role in ROLES:
+            self.tell_one(
+                role,
+                "peers",
+                addresses=addresses,
+                threads=self.threads,
+                timeout_s=self.timeout_s,
+                clock_offset_ns=self.clock_offsets_ns[role],
+            )
         self.gather("connected")
 
+    def _compare_clocks(self) -> None:
+        """How far each party's CLOCK_MONOTONIC is ahead of the harness's; 0 where it is the same.
+
+        Of several exchanges the fastest one counts; it leaves an error of at most half its time.
+        """
+        for role in self._controls:
+            best_ns, offset_ns = 1 << 62, 0
+            for _ in range(CLOCK_PINGS):
+                begin_ns = time.monotonic_ns()
+                self.tell_one(role, "clock")
+                _, notice = next(self._notices(lambda _: None))
+                took_ns = time.monotonic_ns() - begin_ns
+                if took_ns < best_ns:
+                    best_ns = took_ns
+                    offset_ns = notice.fields["now_ns"] - begin_ns - took_ns // 2
+            self.clock_offsets_ns[role] = offset_ns if abs(offset_ns) > best_ns else 0
+
     def go(self, phase: Phase, step: int = 0) -> int:
-        """Let all parties, which are ready, begin a phase at one instant (CLOCK_MONOTONIC)."""
+        """Let all parties, which are ready, begin a phase at one instant of the harness's clock."""
         start_ns = time.monotonic_ns() + LEAD_NS
         self.tell("go", phase=phase, step=step, start_ns=start_ns)
         return start_ns
@@ -134,55 +164,41 @@ class Crew:
     def close(self) -> None:
         """End every process, at once and for certain."""
         self.tell("stop")
-        for process in self._processes.values():
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(0.05)
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        for place in self._places.values():
+            place.exit_code(GRACE_S)
+            place.kill()
         for control in self._controls.values():
             control.close()
         for reader in self._readers:
             reader.join(1.0)
         self._controls = {}
         self._selector.close()
+        self._runner.close()
 
-    def pids(self) -> dict[Role, int]:
+    def pids(self) -> dict[Role, int | None]:
         """Process ids, for tests and for looking at parties from outside."""
-        return {role: process.pid for role, process in self._processes.items()}
+        return {role: place.pid for role, place in self._places.items()}
 
-    def _spawn(self, role: Role, port: int, secret: bytes) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "harness.worker", role, HOST, str(port)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=os.environ | kernel_environment(self.threads),
-            start_new_session=True,  # Ctrl-C is for the harness, which then ends its parties
-        )
-        assert process.stdin is not None
-        with suppress(BrokenPipeError):
-            process.stdin.write(secret.hex().encode() + b"\n")
-            process.stdin.close()
-        reader = threading.Thread(target=self._keep_log, args=(role, process), daemon=True)
+    def _launch(self, role: Role, door: Door) -> Place:
+        place = self._runner.launch(role, door, kernel_environment(self.threads))
+        reader = threading.Thread(target=self._keep_log, args=(role, place), daemon=True)
         reader.start()
         self._readers.append(reader)
-        return process
+        return place
 
-    def _keep_log(self, role: Role, process: subprocess.Popen[bytes]) -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
-            self.logs[role].append(line.decode(errors="replace").rstrip())
-        process.stdout.close()
+    def _keep_log(self, role: Role, place: Place) -> None:
+        for line in place.lines():
+            self.logs[role].append(line)
 
     def _accept(self, listener: Any, secret: bytes) -> None:
-        deadline = time.monotonic() + START_TIMEOUT_S
+        patience_s = self._runner.start_timeout_s
+        deadline = time.monotonic() + patience_s
         while missing := [role for role in ROLES if role not in self._controls]:
-            dead = [role for role in missing if self._processes[role].poll() is not None]
+            dead = [role for role in missing if self._places[role].exit_code() is not None]
             if dead:
                 raise self._failure(dead[0], None)
             if time.monotonic() > deadline:
-                raise PartyFailure(f"{missing[0]} did not start in {START_TIMEOUT_S:g} s", True)
+                raise PartyFailure(f"{missing[0]} did not start in {patience_s:g} s", True)
             if not select.select([listener], [], [], POLL_S)[0]:
                 continue
             with suppress(HandshakeError):  # a stranger
@@ -232,9 +248,7 @@ class Crew:
             rank = {"failed": 0, "timeout": 2, "gone": 3}[reason]
             text = f"{role}: {notice.fields['text']}"
             return rank, PartyFailure(text, timed_out=reason == "timeout")
-        with suppress(subprocess.TimeoutExpired):
-            self._processes[role].wait(SETTLE_S)
-        code = self._processes[role].poll()
+        code = self._places[role].exit_code(SETTLE_S)
         how = "closed its control channel" if code is None else _exit_text(code)
         return 1, PartyFailure(f"{role} {how}")
 

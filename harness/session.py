@@ -14,7 +14,7 @@ from typing import Any, Self
 from torch import Tensor
 
 from harness.config.identity import config_hash, resolved
-from harness.config.schema import RunConfig
+from harness.config.schema import RunConfig, RunnerConfig
 from harness.crew import Crew, PartyFailure
 from harness.environment import environment
 from harness.evaluation import Evaluation, evaluate, phase_records, step_records
@@ -22,6 +22,8 @@ from harness.job import Job, Shaping
 from harness.progress import Progress
 from harness.record import Correctness, NetworkRecord, PhaseRecord, Record, Status, StepRecord
 from harness.registry import system_class
+from harness.runners.base import RunnerError
+from harness.runners.registry import make_runner
 from harness.transcript import transcript_of
 from harness.verify import Answers
 from netem.profile import LinkProfile
@@ -45,6 +47,7 @@ class Session:
 
     def __init__(self) -> None:
         self._crew: Crew | None = None
+        self._terms: tuple[RunnerConfig, bool, int, float] | None = None  # of this crew
         self._answers = Answers()
 
     def __enter__(self) -> Self:
@@ -66,6 +69,9 @@ class Session:
             run.measure(self._crew_for(config, progress), self._answers)
         except Unsupported as reason:
             run.end("unsupported", str(reason))
+        except RunnerError as error:
+            self._dismiss()
+            run.end("failed", f"runner={config.runner.name}: {error}")
         except PartyFailure as failure:
             run.logs = self._logs()
             self._dismiss()
@@ -80,17 +86,18 @@ class Session:
             run.end("failed", f"harness: {type(error).__name__}: {error}")
         return run.record()
 
-    def pids(self) -> dict[Role, int]:
+    def pids(self) -> dict[Role, int | None]:
         """The parties' process ids, none before the first run."""
         return {} if self._crew is None else self._crew.pids()
 
     def _crew_for(self, config: RunConfig, progress: Progress) -> Crew:
-        crew = self._crew
-        if crew and (crew.threads, crew.timeout_s) == (config.threads, config.timeout_s):
-            return crew
+        terms = (config.runner, config.shaper.name == "tc", config.threads, config.timeout_s)
+        if self._crew and terms == self._terms:
+            return self._crew
         self._dismiss()
         progress.stage("starting parties")
-        self._crew = Crew(config.threads, config.timeout_s)
+        runner, tc, threads, timeout_s = self._terms = terms
+        self._crew = Crew(make_runner(runner, tc), threads, timeout_s)
         self._crew.start()
         return self._crew
 

@@ -1,13 +1,16 @@
-"""One party's process: `python -m harness.worker ROLE HOST PORT`, the secret on standard input.
+"""One party's process: `python -m harness.worker ROLE HOST PORT`.
 
 It connects to the harness, then to its peers, and runs jobs until the harness closes the control
 channel. If the harness dies the process ends at once.
 """
 
+import argparse
 import gc
 import os
+import socket
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +23,13 @@ from typing import Any, cast
 from harness.control import HARNESS, Control, Notice
 from harness.job import Job, Shaping
 from harness.registry import system_class
-from harness.transport.handshake import connect, connect_all, listen
+from harness.transport.handshake import (
+    SECRET_BYTES,
+    SECRET_VARIABLE,
+    connect,
+    connect_all,
+    listen,
+)
 from harness.transport.socket_party import SocketParty
 from netem.calibrate import End, initiate, respond
 from netem.gate import judge
@@ -28,7 +37,7 @@ from netem.link import wait_until
 from netem.profile import LinkProfile
 from protocols.arith import ring
 from protocols.counters import Counters
-from protocols.party import P0, PeerGone, PeerTimeout, Phase, Role
+from protocols.party import P0, ROLES, PeerError, PeerGone, PeerTimeout, Phase, Role
 from protocols.system import System
 
 
@@ -36,9 +45,15 @@ class Worker:
     """A party between jobs: its control channel, its transport, its counters."""
 
     def __init__(
-        self, role: Role, control: Control, party: SocketParty, counters: Counters
+        self,
+        role: Role,
+        control: Control,
+        party: SocketParty,
+        counters: Counters,
+        clock_ahead_ns: int,
     ) -> None:
         self._role = role
+        self._clock_ahead_ns = clock_ahead_ns  # of the harness's, to which all instants refer
         self._control = control
         self._party = party
         self._counters = counters
@@ -48,8 +63,18 @@ class Worker:
         party.reporter = lambda text: control.send("stage", text=text)
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def serve(self) -> None:
-        """Do what the harness asks until it says stop."""
+    def serve(self) -> int:
+        """Do what the harness asks until it says stop; returns the exit code."""
+        try:
+            self._obey()
+        except Exception as error:
+            traceback.print_exc()
+            text = f"{type(error).__name__}: {error}"
+            self._control.send("error", reason=_reason(error), text=text)
+            return 1
+        return 0
+
+    def _obey(self) -> None:
         while (notice := self._inbox.get()).kind != "stop":
             if notice.kind == "calibrate":
                 self._calibrate([(a, b) for a, b in notice.fields["pairs"]])
@@ -90,7 +115,8 @@ class Worker:
         return self._shaping.profiles.get(f"{source}>{to}", LinkProfile())
 
     def _end(self, peer: Role) -> End:
-        return End(partial(self._party.send, peer), partial(self._party.recv, peer))
+        send, recv = partial(self._party.send, peer), partial(self._party.recv, peer)
+        return End(send, recv, self._clock_ahead_ns)
 
     def _run(self, job: Job) -> None:
         self._party.start_run()
@@ -128,7 +154,7 @@ class Worker:
     @contextmanager
     def _phase(self, name: Phase, start_ns: int) -> Iterator[None]:
         """All parties enter a phase at the same instant."""
-        wait_until(start_ns)
+        wait_until(start_ns + self._clock_ahead_ns)
         with self._party.phase(name):
             yield
         self._peaks[name] = max(self._peaks.get(name, 0), _peak_rss_bytes())
@@ -139,7 +165,7 @@ class Worker:
             sent = {to: asdict(traffic) for to, traffic in counts.sent.items()}
             phases.setdefault(counts.phase, []).append(
                 {
-                    "end_ns": counts.end_ns,
+                    "end_ns": counts.end_ns - self._clock_ahead_ns,
                     "cpu_ns": counts.cpu_ns,
                     "depth": counts.depth,
                     "sent": sent,
@@ -169,33 +195,64 @@ def _peak_rss_bytes() -> int:
     return 0
 
 
-def _start(role: Role, host: str, port: int, secret: bytes) -> tuple[Control, Worker]:
-    control = Control(connect(host, port, secret, role, HARNESS))
-    listener = listen()
-    control.send("hello", port=listener.getsockname()[1])
-    peers = control.recv().fields
-    counters = Counters()
+def _start(role: Role, host: str, port: int, secret: bytes, patience_s: float) -> Worker:
+    sock = connect(host, port, secret, role, HARNESS, timeout_s=patience_s)
+    control = Control(sock)
+    here = sock.getsockname()[0]  # peers reach this party where the harness does
+    listener = listen(here)
+    control.send("hello", host=here, port=listener.getsockname()[1])
+    while (peers := control.recv()).kind == "clock":
+        control.send("clock", now_ns=time.monotonic_ns())
+    return _meet(role, control, listener, secret, peers.fields)
+
+
+def _meet(
+    role: Role, control: Control, listener: socket.socket, secret: bytes, peers: dict[str, Any]
+) -> Worker:
+    """Connect with the peers that the harness names."""
     addresses = {cast(Role, name): (h, p) for name, (h, p) in peers["addresses"].items()}
     sockets = connect_all(role, listener, addresses, secret, timeout_s=peers["timeout_s"])
     listener.close()
     ring.use_threads(peers["threads"])
+    counters = Counters()
     party = SocketParty(role, sockets, peers["timeout_s"], [counters])
     control.send("connected")
-    return control, Worker(role, control, party, counters)
+    return Worker(role, control, party, counters, peers["clock_offset_ns"])
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m harness.worker",
+        description="One party of a run. The harness starts it, except with runner=remote.",
+        epilog=f"The run's secret, {SECRET_BYTES} bytes in hex, comes from --secret-file, or else from "
+        f"the environment variable {SECRET_VARIABLE}, or else from standard input.",
+    )
+    parser.add_argument("role", choices=ROLES)
+    parser.add_argument("host", help="where the harness listens")
+    parser.add_argument("port", type=int)
+    parser.add_argument("--secret-file", type=Path, help="file with the run's secret")
+    parser.add_argument(
+        "--wait-s", type=float, default=10.0, help="how long to try to reach the harness (10)"
+    )
+    return parser.parse_args()
+
+
+def _secret(file: Path | None) -> bytes:
+    """The run's secret. Raises ValueError, OSError."""
+    text = file.read_text() if file else os.environ.get(SECRET_VARIABLE) or sys.stdin.readline()
+    return bytes.fromhex(text.strip())
 
 
 def main() -> int:
     """Run one party; every failure becomes a notice to the harness and lines on stderr."""
-    role, host, port = cast(Role, sys.argv[1]), sys.argv[2], int(sys.argv[3])
-    secret = bytes.fromhex(sys.stdin.readline().strip())
-    control, worker = _start(role, host, port, secret)
+    args = _arguments()
     try:
-        worker.serve()
-    except Exception as error:
-        traceback.print_exc()
-        control.send("error", reason=_reason(error), text=f"{type(error).__name__}: {error}")
-        return 1
-    return 0
+        secret = _secret(args.secret_file)
+        worker = _start(args.role, args.host, args.port, secret, args.wait_s)
+    except (ValueError, OSError, PeerError) as error:
+        print(f"{args.role} cannot join: {error}", file=sys.stderr)
+        return 2
+    return worker.serve()
 
 
 if __name__ == "__main__":

@@ -37,10 +37,18 @@ _STAMP_BYTES = 8
 
 @dataclass(frozen=True)
 class End:
-    """This end of the link: how to send a message to the other end, and to receive one from it."""
+    """This end of the link: how to send a message to the other end, and to receive one from it.
+
+    clock_ahead_ns: this end's CLOCK_MONOTONIC less the clock that both ends refer to.
+    """
 
     send: Callable[..., None]
     recv: Callable[[], tuple[Tensor, ...]]
+    clock_ahead_ns: int = 0
+
+    def now_ns(self) -> int:
+        """The common clock."""
+        return time.monotonic_ns() - self.clock_ahead_ns
 
 
 def initiate(end: End, forward: LinkProfile, backward: LinkProfile) -> LinkMeasurement:
@@ -108,7 +116,7 @@ def _answer(end: End, size: int) -> None:
 
 
 def _lead_both(end: End, forward: LinkProfile) -> tuple[float, float]:
-    start_ns = time.monotonic_ns() + round((forward.delay_s + forward.jitter_s + LEAD_S) * 1e9)
+    start_ns = end.now_ns() + round((forward.delay_s + forward.jitter_s + LEAD_S) * 1e9)
     end.send(torch.tensor(start_ns))
     here_s = _send_and_recv_at(end, start_ns, bulk_bytes(forward))
     (there_s,) = end.recv()
@@ -122,7 +130,7 @@ def _follow_both(end: End, backward: LinkProfile) -> None:
 
 
 def _send_and_recv_at(end: End, start_ns: int, size: int) -> float:
-    wait_until(start_ns)
+    wait_until(start_ns + end.clock_ahead_ns)
     _send(end, size)
     return _recv(end)[0]
 
@@ -130,13 +138,13 @@ def _send_and_recv_at(end: End, start_ns: int, size: int) -> float:
 def _send(end: End, size: int, *more: Tensor) -> None:
     stamp, filling = np.zeros(1, np.int64), torch.zeros(size - _STAMP_BYTES, dtype=torch.uint8)
     message = (torch.from_numpy(stamp), filling, *more)
-    stamp[0] = time.monotonic_ns()
+    stamp[0] = end.now_ns()
     end.send(*message)
 
 
 def _recv(end: End) -> tuple[float, tuple[Tensor, ...]]:
     stamp, _, *more = end.recv()
-    return (time.monotonic_ns() - int(stamp)) / 1e9, tuple(more)
+    return (end.now_ns() - int(stamp)) / 1e9, tuple(more)
 
 
 def _direction(

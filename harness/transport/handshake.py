@@ -18,6 +18,8 @@ from collections.abc import Collection, Mapping
 from protocols.party import ROLES, PeerError, Role
 
 SECRET_BYTES = 32
+SECRET_VARIABLE = "PERMBENCH_SECRET"  # in hex, for parties that somebody else starts
+RETRY_S = 0.2
 _MAGIC = b"PBHS"
 _NONCE_BYTES = 32
 _WELCOME = b"\x01"
@@ -28,21 +30,26 @@ class HandshakeError(PeerError):
     """No authenticated connection to a peer: unreachable, not ours, or too late."""
 
 
-def listen(host: str = "127.0.0.1") -> socket.socket:
-    """A listening TCP socket on a random port of `host`."""
-    return socket.create_server((host, 0), backlog=16)
+def listen(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
+    """A listening TCP socket on `port` of `host`; 0: any free port."""
+    return socket.create_server((host, port), backlog=16)
 
 
 def connect(
     host: str, port: int, secret: bytes, role: Role, peer: Role, *, timeout_s: float = 10.0
 ) -> socket.socket:
-    """Connect as `role` to `peer`, which accepts at host:port. Raises HandshakeError."""
+    """Connect as `role` to `peer`, which accepts at host:port, or soon will. Raises HandshakeError."""
     _check(secret)
     deadline = time.monotonic() + timeout_s
-    try:
-        sock = socket.create_connection((host, port), timeout=timeout_s)
-    except OSError as error:
-        raise HandshakeError(f"{role} cannot reach {peer} at {host}:{port}: {error}") from None
+    while True:
+        try:
+            sock = socket.create_connection((host, port), timeout=timeout_s)
+            break
+        except OSError as error:
+            if time.monotonic() + RETRY_S > deadline:
+                text = f"{role} cannot reach {peer} at {host}:{port}: {error}"
+                raise HandshakeError(text) from None
+            time.sleep(RETRY_S)
     try:
         _greet(sock, secret, role, peer, deadline)
     except (OSError, EOFError) as error:

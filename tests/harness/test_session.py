@@ -19,6 +19,7 @@ from harness.config.schema import RunConfig
 from harness.crew import Crew, PartyFailure
 from harness.job import Job
 from harness.record import Record
+from harness.runners.local import Local
 from harness.session import RunInterrupted, Session
 from protocols.party import Role
 from protocols.permllm.bfv import MAX_IDS
@@ -65,6 +66,12 @@ def config(*overrides: str) -> RunConfig:
     return compose_run([*overrides])
 
 
+def pid_of(session: Session, role: Role) -> int:
+    pid = session.pids()[role]
+    assert pid is not None
+    return pid
+
+
 def counts(record: Record) -> dict[str, object]:
     return {
         name: (phase.hops, {role: r.sent for role, r in phase.roles.items()})
@@ -109,7 +116,7 @@ def test_a_killed_party_ends_the_run(session: Session, role: Role, stage: str, n
 
     def kill() -> None:
         time.sleep(0.01)  # into the phase that is about to start
-        os.kill(session.pids()[role], signal.SIGKILL)
+        os.kill(pid_of(session, role), signal.SIGKILL)
         killed.append(time.monotonic())
 
     then = threading.Thread(target=kill)
@@ -123,7 +130,7 @@ def test_a_silent_party_is_a_timeout(session: Session) -> None:
     """A stopped process neither answers nor closes its sockets."""
 
     def stop() -> None:
-        os.kill(session.pids()["P1"], signal.SIGSTOP)
+        os.kill(pid_of(session, "P1"), signal.SIGSTOP)
 
     record = session.run(config(*LAYER, "timeout_s=3"), Stages("measuring", 3, stop))
     assert record.status == "timeout"
@@ -132,7 +139,7 @@ def test_a_silent_party_is_a_timeout(session: Session) -> None:
 
 def test_a_party_that_raises_is_named_with_its_error_and_log() -> None:
     """One that raises while the others only miss it; its traceback is in its log."""
-    crew = Crew(threads=1, timeout_s=20)
+    crew = Crew(Local(), threads=1, timeout_s=20)
     try:
         crew.start()
         job = Job("permllm", {}, Nonlinear("gelu", (0,)), seed=1).to_json()

@@ -1,0 +1,82 @@
+"""What a runner is: a place for three parties, and a network between them and the harness.
+
+A party, wherever it lives, is the program `python -m harness.worker ROLE HOST PORT`. It connects to
+the harness at HOST:PORT, proves that it knows the run's secret, and listens for its peers on the
+address from which it reached the harness. So a runner says where the harness is, starts three
+programs, and sees to it that nothing of them stays behind.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from protocols.party import Role
+
+WORKER = ("-m", "harness.worker")
+
+
+class RunnerError(RuntimeError):
+    """This machine cannot do what the runner needs; the text says what is missing."""
+
+
+@dataclass(frozen=True)
+class Door:
+    """Where the harness waits for parties: `host`, `port` as they see it, and the secret (hex)."""
+
+    host: str
+    port: int
+    secret: str
+
+
+class Place(ABC):
+    """One party's program, running somewhere."""
+
+    @abstractmethod
+    def lines(self) -> Iterator[str]:
+        """What it prints, line by line, until it ends."""
+
+    @abstractmethod
+    def exit_code(self, wait_s: float = 0.0) -> int | None:
+        """Its exit code (−N: ended by signal N); None while it runs or where nobody can tell."""
+
+    @abstractmethod
+    def kill(self) -> None:
+        """End it now, with all it started. Does nothing where it has ended already."""
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id on this machine, where it has one."""
+        return None
+
+
+class Runner(ABC):
+    """A context manager: `open` makes the network, `close` removes all that this runner made."""
+
+    host = "127.0.0.1"  # where the harness listens, and the parties reach it
+    port = 0  # 0: any free one
+    secret: bytes | None = None  # of runs whose parties are told it by somebody else
+    start_timeout_s = 60.0  # from the launch to the last party's first word
+
+    def open(self) -> None:
+        """Make what the parties will live in. Raises RunnerError."""
+
+    @abstractmethod
+    def launch(self, role: Role, door: Door, environment: Mapping[str, str]) -> Place:
+        """Start one party. Raises RunnerError."""
+
+    def close(self) -> None:
+        """Remove everything that `open` made. The places have been killed before."""
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

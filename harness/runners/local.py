@@ -1,0 +1,68 @@
+"""`runner=local`: one process per role on this machine, connected by TCP on loopback."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+
+from harness.config.schema import RunnerConfig
+from harness.runners.base import WORKER, Door, Place, Runner
+from protocols.party import Role
+
+
+def make(config: RunnerConfig, tc: bool) -> Runner:
+    """The runner of `config`; processes on loopback have no interface of their own for tc."""
+    return Local()
+
+
+class Local(Runner):
+    """Child processes of the harness."""
+
+    def launch(self, role: Role, door: Door, environment: Mapping[str, str]) -> Place:
+        """See `Runner.launch`."""
+        argv = [sys.executable, *WORKER, role, door.host, str(door.port)]
+        return Child(argv, door.secret, environment)
+
+
+class Child(Place):
+    """A child process in a session of its own; the secret goes in on its standard input."""
+
+    def __init__(self, argv: Sequence[str], secret: str, environment: Mapping[str, str]) -> None:
+        self._process = subprocess.Popen(
+            argv,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=os.environ | environment,
+            start_new_session=True,  # Ctrl-C is for the harness, which then ends its parties
+        )
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.write(secret.encode() + b"\n")
+            self._process.stdin.close()
+
+    def lines(self) -> Iterator[str]:
+        """See `Place.lines`."""
+        assert self._process.stdout is not None
+        with self._process.stdout as out:
+            for line in out:
+                yield line.decode(errors="replace").rstrip()
+
+    def exit_code(self, wait_s: float = 0.0) -> int | None:
+        """See `Place.exit_code`."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(wait_s)
+        return self._process.poll()
+
+    def kill(self) -> None:
+        """See `Place.kill`."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    @property
+    def pid(self) -> int | None:
+        """See `Place.pid`."""
+        return self._process.pid
