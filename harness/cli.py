@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import NoReturn
 
@@ -18,8 +18,13 @@ VERBS = {
     "show": "show stored records as tables, JSON or CSV",
     "list": "list systems, experiments, networks, models, runners, shapers",
     "report": "draw the figures from stored records",
+    "calibrate": "measure the links of a network",
     "doctor": "check what this machine can do",
     "demo": "run a small sweep, show it and draw it",
+    "docker": "build the image of runner=docker",
+    "join": "be one party of runs with runner=remote",
+    "replay": "predict traced runs on other networks",
+    "gate": "compare with a baseline; fail only for a real regression",
 }
 EPILOGUE = """\
 first steps:
@@ -32,7 +37,16 @@ exit codes: 0 done; 1 a run failed or gave a wrong answer; 2 bad input; 130 inte
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line."""
+    """An argument parser whose errors are one line. epilogue: makes the text below the options, when
+    somebody asks for it."""
+
+    epilogue: Callable[[], str] | None = None
+
+    def format_help(self) -> str:
+        """The help, with its epilogue."""
+        if self.epilogue is not None:
+            self.epilog = self.epilogue()
+        return super().format_help()
 
     def error(self, message: str) -> NoReturn:
         """Raise `ConfigError` instead of printing the usage."""

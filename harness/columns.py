@@ -12,8 +12,8 @@ from harness.record import Record
 from harness.stats import digits, format_bytes, format_ns, format_rate, format_spread
 
 HIDDEN = ("name", "tokens")  # a prompt's ids are long; the record has them
-# Keys that a fixed column shows already.
 STEPS = (("first token", "prefill"), ("per token", "decode"))  # medians
+# Keys that a fixed column shows already.
 SHOWN = ("model.d_model", "network.rtt_ms", "network.rate_mbit")
 
 
@@ -32,17 +32,10 @@ class Column:
     short: Callable[[Record], str] | None = None
 
 
-def columns_of(experiment: str, records: Sequence[Record]) -> list[Column]:
-    """The columns for one experiment; a key that varies beyond the names gets its own."""
-    extra = [key for key in rows.varying_keys(records) if key not in SHOWN]
-    if not _uses_model(experiment):
-        extra = [key for key in extra if not key.startswith("model.")]
+def columns_of(records: Sequence[Record]) -> list[Column]:
+    """The columns for the records of one experiment."""
     return [
-        *_what_columns(experiment, records),
-        _config_column("system", "system.name"),
-        Column("network", _network, foldable=True),
-        _config_column("shaper", "shaper.name"),
-        *(_config_column(key, key) for key in extra),
+        *identity_columns(records),
         Column("status", _status),
         Column("online", _online, right=True),
         *(_step_column(head, kind) for head, kind in STEPS if _any_step(records, kind)),
@@ -51,6 +44,22 @@ def columns_of(experiment: str, records: Sequence[Record]) -> list[Column]:
         *(_full_speed_column(phase) for phase in ("offline", "prepare")),
         Column("error", _error, right=True),
         Column("date", _date),
+    ]
+
+
+def identity_columns(records: Sequence[Record]) -> list[Column]:
+    """What tells the records of one experiment apart; a key that varies beyond the names gets its
+    own."""
+    experiment = rows.experiment(records[0])
+    extra = [key for key in rows.varying_keys(records) if key not in SHOWN]
+    if not uses_model(experiment):
+        extra = [key for key in extra if not key.startswith("model.")]
+    return [
+        *_what_columns(experiment, records),
+        _config_column("system", "system.name"),
+        Column("network", _network, foldable=True),
+        _config_column("shaper", "shaper.name"),
+        *(_config_column(key, key) for key in extra),
     ]
 
 
@@ -72,10 +81,11 @@ def sort_key(record: Record) -> tuple[Any, ...]:
     model = (config["model"]["d_model"], config["model"]["name"])
     values = [value for key, value in config["experiment"].items() if key != "name"]
     names = (config["system"]["name"], config["network"]["name"], config["shaper"]["name"])
-    return (*(model if _uses_model(rows.experiment(record)) else ()), *values, *names)
+    return (*(model if uses_model(rows.experiment(record)) else ()), *values, *names)
 
 
-def _uses_model(experiment: str) -> bool:
+def uses_model(experiment: str) -> bool:
+    """Whether the model plays a part in an experiment."""
     return EXPERIMENTS.get(experiment, ExperimentConfig).uses_model
 
 
@@ -87,7 +97,7 @@ def _what_columns(name: str, records: Sequence[Record]) -> list[Column]:
         if key not in HIDDEN and value is not None
     )
     experiment = [_config_column(key, f"experiment.{key}", right=True) for key in keys]
-    if not _uses_model(name):
+    if not uses_model(name):
         return experiment
     width = _config_column("d", "model.d_model", right=True)
     return [_config_column("model", "model.name"), width, *experiment]
@@ -95,7 +105,7 @@ def _what_columns(name: str, records: Sequence[Record]) -> list[Column]:
 
 def _config_column(head: str, key: str, right: bool = False) -> Column:
     def cell(record: Record) -> str:
-        return _plain(rows.flatten(record.config).get(key))
+        return plain(rows.flatten(record.config).get(key))
 
     return Column(head, cell, right, foldable=True)
 
@@ -113,7 +123,8 @@ def _full_speed_column(phase: str) -> Column:
     return Column(phase, cell, right=True, short=short)
 
 
-def _plain(value: Any) -> str:
+def plain(value: Any) -> str:
+    """A value of a configuration, as a cell."""
     if isinstance(value, list):
         return "×".join(str(item) for item in value)
     if isinstance(value, float):
@@ -149,10 +160,11 @@ def _online_bytes(record: Record) -> str:
 
 
 def _error(record: Record) -> str:
-    if record.correctness is None:
-        return "–"
-    value = record.correctness.value
-    # A relative error spans orders of magnitude; a count of wrong answers is 0 or a few.
+    return "–" if record.correctness is None else error_text(record.correctness.value)
+
+
+def error_text(value: float) -> str:
+    """A relative error spans orders of magnitude; a count of wrong answers is 0 or a few."""
     return digits(value) if value == 0 or value >= 0.1 else f"{value:.1e}"
 
 

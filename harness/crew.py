@@ -12,7 +12,9 @@ from contextlib import suppress
 from itertools import chain
 from typing import Any
 
-from harness.control import HARNESS, Control, Notice
+from harness.calibration import Calibration
+from harness.control import HARNESS, VERSION, Control, Notice
+from harness.job import Shaping
 from harness.runners.base import Door, Place, Runner
 from harness.transport.frame import FrameError
 from harness.transport.handshake import SECRET_BYTES, HandshakeError, accept, listen
@@ -47,6 +49,9 @@ class Crew:
         self.logs: dict[Role, deque[str]] = {role: deque(maxlen=LOG_LINES) for role in ROLES}
         self.clock_offsets_ns: dict[Role, int] = {}
         self._runner = runner
+        self.calibration: Calibration | None = None  # of the links as they are shaped now
+        self._shaping = Shaping()
+        self._lines_on = False
         self._places: dict[Role, Place] = {}
         self._controls: dict[Role, Control] = {}
         self._selector = selectors.DefaultSelector()
@@ -66,6 +71,10 @@ class Crew:
                 self._places[role] = self._launch(role, door)
             self._accept(listener, secret)
         hello = self.gather("hello")
+        for role, notice in hello.items():
+            if (found := notice.fields.get("version")) != VERSION:
+                text = f"{role} is of another version of permbench (control channel {found}"
+                raise PartyFailure(f"{text}, the harness's {VERSION})")
         addresses = {role: (n.fields["host"], n.fields["port"]) for role, n in hello.items()}
         self._compare_clocks()
         for role in ROLES:
@@ -76,6 +85,7 @@ class Crew:
                 threads=self.threads,
                 timeout_s=self.timeout_s,
                 clock_offset_ns=self.clock_offsets_ns[role],
+                tc=self._runner.tc,
             )
         self.gather("connected")
 
@@ -97,10 +107,29 @@ class Crew:
             self.clock_offsets_ns[role] = offset_ns if abs(offset_ns) > best_ns else 0
 
     def go(self, phase: Phase, step: int = 0) -> int:
-        """Let all parties, which are ready, begin a phase at one instant of the harness's clock."""
+        """Let all parties, which are ready, begin a phase at one instant of the harness's clock.
+
+        Returns that instant. Raises PartyFailure.
+        """
+        self._switch_lines(phase in self._shaping.phases)
         start_ns = time.monotonic_ns() + LEAD_NS
         self.tell("go", phase=phase, step=step, start_ns=start_ns)
         return start_ns
+
+    def shape(self, shaping: Shaping) -> dict[Role, dict[str, Any]]:
+        """Shape the links from now on; returns what each party set its interface to (tc only)."""
+        if shaping != self._shaping:
+            self.calibration = None
+        self.tell("shape", **shaping.to_json())
+        self._shaping, self._lines_on = shaping, False
+        return {role: notice.fields for role, notice in self.gather("shaped").items()}
+
+    def _switch_lines(self, on: bool) -> None:
+        """Kernel links do not know phases: parties, which are ready, switch them between phases."""
+        if self._shaping.shaper == "tc" and on != self._lines_on:
+            self._lines_on = on
+            self.tell("switch", on=on)
+            self.gather("ready")
 
     def calibrate(
         self, pairs: Sequence[tuple[Role, Role]]

@@ -13,8 +13,13 @@ from typing import Literal
 
 import psutil
 
+from harness.docker import clean
 from harness.environment import PACKAGES, governor, usable_cores
+from harness.requirements import Lack, lack_of_docker, lack_of_netns, lack_of_tc
+from harness.runners.base import RunnerError
 from harness.stats import format_bytes, format_ns
+from netem import cleanup
+from netem.command import TcError
 
 State = Literal["ok", "warning", "missing"]
 MODULES = {"hydra-core": "hydra"}
@@ -119,6 +124,52 @@ def check_emulated_shaper() -> Check:
     return Check("shaper emulated", "ok", "needs no privilege and no kernel module", needed=True)
 
 
+def check_netns_runner() -> Check:
+    """Network namespaces, for `runner=netns`."""
+    return _optional("runner netns", lack_of_netns(), "a network namespace can be made")
+
+
+def check_docker_runner() -> Check:
+    """A Docker daemon and the parties' image, for `runner=docker`."""
+    return _optional("runner docker", lack_of_docker(), "the daemon answers and has the image")
+
+
+def check_tc_shaper() -> Check:
+    """sch_netem and its tools, for `shaper=tc`; tried in a namespace that vanishes with the try."""
+    return _optional("shaper tc", lack_of_tc(), "this kernel has netem")
+
+
+def _optional(name: str, lack: Lack | None, good: str) -> Check:
+    return Check(name, "missing", lack.why, lack.remedy) if lack else Check(name, "ok", good)
+
+
+def check_left_behind() -> Check:
+    """Nothing of a run that was killed: namespaces, links, containers, Docker networks."""
+    names = left_behind()
+    if not names:
+        return Check("left behind", "ok", "nothing")
+    return Check("left behind", "warning", ", ".join(names), "permbench doctor --clean")
+
+
+def left_behind() -> list[str]:
+    """Names of what runs left behind whose process is gone."""
+    return [name for stale in (cleanup.stale, clean.stale) for name in _if_any(stale)]
+
+
+def remove_left_behind() -> list[str]:
+    """Remove that, and nothing else; a line for each thing removed."""
+    removers = (cleanup.remove_stale, clean.remove_stale)
+    return [line for remove in removers for line in _if_any(remove)]
+
+
+def _if_any(act: Callable[[], list[str]]) -> list[str]:
+    """Where the tools or the daemon are missing there is nothing of ours to find."""
+    try:
+        return act()
+    except (TcError, RunnerError):
+        return []
+
+
 def check_governor() -> Check:
     """The CPU runs at a steady frequency."""
     found = governor()
@@ -146,6 +197,10 @@ CHECKS: tuple[Callable[[], Check], ...] = (
     check_sockets,
     check_local_runner,
     check_emulated_shaper,
+    check_netns_runner,
+    check_docker_runner,
+    check_tc_shaper,
+    check_left_behind,
     check_governor,
     check_load,
 )

@@ -17,6 +17,7 @@ PACKAGES = (
     "numba",
     "hydra-core",
     "pandas",
+    "pyarrow",
     "matplotlib",
     "tenseal",
     "cryptography",

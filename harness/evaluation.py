@@ -31,38 +31,74 @@ class Round:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What the parties reported of all evaluations, warm-ups first. reports: each role's counts."""
+    """What the parties reported of all evaluations, warm-ups first.
+
+    reports: each role's counts. traces: what each role's `Tracer` heard, if it was asked to.
+    """
 
     plan: tuple[StepPlan, ...]
     warmup: int
     prepare_ns: int
     rounds: list[Round]
     reports: dict[Role, dict[str, Any]]
+    traces: dict[Role, tuple[Tensor, ...]]
 
 
-def evaluate(
-    crew: Crew,
-    job: Job,
-    repeat: int,
-    warmup: int,
-    progress: Progress,
-    stop: Stop = lambda _: False,
-) -> Evaluation:
-    """`repeat` evaluations after `warmup` others. Raises PartyFailure."""
-    for role in crew.roles:
-        crew.tell_one(role, "run", **_told(job, role).to_json())
-    crew.gather("ready", progress.stage)
-    progress.stage("prepare")
-    prepare_ns = crew.go("prepare")
-    plan = steps(job.workload)
-    rounds = []
-    for i in range(-warmup, repeat):
-        text = f"measuring {i + 1}/{repeat}" if i >= 0 else f"warm-up {i + 1 + warmup}/{warmup}"
-        rounds.append(_round(crew, plan, text, progress, stop))
-    crew.gather("ready", progress.stage)
-    crew.tell("end")
-    reports = {role: n.fields for role, n in crew.gather("result", progress.stage).items()}
-    return Evaluation(plan, warmup, prepare_ns, rounds, reports)
+class Course:
+    """One job under way on one crew: prepared, its parties at a barrier before each evaluation.
+
+    Parties that nobody calls on sleep. Raises PartyFailure from every call.
+    """
+
+    def __init__(self, crew: Crew, job: Job, progress: Progress) -> None:
+        self._crew, self._progress = crew, progress
+        self._plan = steps(job.workload)
+        self._rounds: list[Round] = []
+        for role in crew.roles:
+            crew.tell_one(role, "run", **_told(job, role).to_json())
+        crew.gather("ready", progress.stage)
+        progress.stage("prepare")
+        self._prepare_ns = crew.go("prepare")
+        crew.gather("ready", progress.stage)
+
+    def round(self, text: str, stop: Stop = lambda _: False) -> None:
+        """One evaluation, which `progress` is told of as `text`."""
+        done = Round([], [])
+        self._rounds.append(done)
+        begin = time.monotonic()
+        for step in range(len(self._plan)):
+            left = _place(step, len(self._plan), time.monotonic() - begin)
+            starts, parts = self._step(step, f"{text}{left}")
+            done.starts_ns.append(starts)
+            done.parts.append(parts)
+            if stop(parts):
+                break
+
+    def _step(self, step: int, text: str) -> tuple[dict[Phase, int], Parts]:
+        starts: dict[Phase, int] = {}
+        parts: Parts = {}
+        for phase in STEP_PHASES:
+            self._progress.stage(text)
+            starts[phase] = self._crew.go(phase, step)
+            if phase == "online":
+                outputs = self._crew.gather("output", self._progress.stage)
+                parts = {role: notice.tensors for role, notice in outputs.items()}
+            self._crew.gather("ready", self._progress.stage)
+        return starts, parts
+
+    def end(self, warmup: int) -> Evaluation:
+        """What the parties report; the first `warmup` evaluations were not for measuring."""
+        self._crew.tell("end")
+        results = self._crew.gather("result", self._progress.stage)
+        reports = {role: notice.fields for role, notice in results.items()}
+        traces = {role: notice.tensors for role, notice in results.items()}
+        return Evaluation(self._plan, warmup, self._prepare_ns, self._rounds, reports, traces)
+
+
+def texts(repeat: int, warmup: int) -> list[str]:
+    """What to call each evaluation, in their order."""
+    measured = [f"measuring {i}/{repeat}" for i in range(1, repeat + 1)]
+    return [*(f"warm-up {i}/{warmup}" for i in range(1, warmup + 1)), *measured]
 
 
 def _told(job: Job, role: Role) -> Job:
@@ -73,28 +109,10 @@ def _told(job: Job, role: Role) -> Job:
     return replace(job, workload=work, user=job.user if role == P1 else None)
 
 
-def _round(
-    crew: Crew, plan: Sequence[StepPlan], text: str, progress: Progress, stop: Stop
-) -> Round:
-    done = Round([], [])
-    begin = time.monotonic()
-    for step in range(len(plan)):
-        part = _place(step, len(plan), time.monotonic() - begin) if len(plan) > 1 else ""
-        starts = {}
-        for phase in STEP_PHASES:
-            crew.gather("ready", progress.stage)
-            progress.stage(f"{text}{part}")
-            starts[phase] = crew.go(phase, step)
-        parts = {role: n.tensors for role, n in crew.gather("output", progress.stage).items()}
-        done.starts_ns.append(starts)
-        done.parts.append(parts)
-        if stop(parts):
-            break
-    return done
-
-
 def _place(step: int, count: int, took_s: float) -> str:
-    """Which token is being made, and how long the others will take."""
+    """Which token is being made, and how long the others will take; nothing where there is one."""
+    if count == 1:
+        return ""
     left = f", about {format_seconds(took_s / step * (count - step))} left" if step else ""
     return f", token {step + 1}/{count}{left}"
 

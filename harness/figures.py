@@ -71,7 +71,7 @@ def _figure(
     points = [point for line in lines for point in line.points]
     _finish(axes, title, x_label, any(point.floor_s > 0 for point in points))
     _limit_x(axes, points)
-    _time_axis(axes, points)
+    time_axis(axes, [v for p in points for v in (p.low_s, p.high_s, p.floor_s) if v > 0])
     x_axis(axes, points)
     handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     if FLOOR in handles:
@@ -117,15 +117,14 @@ def _limit_x(axes: Axes, points: Sequence[Point]) -> None:
     axes.set_xlim(low / room, high * room)
 
 
-def _time_axis(axes: Axes, points: Sequence[Point]) -> None:
-    """Ticks with their units; more in each decade where the times span little."""
-    values = [v for p in points for v in (p.low_s, p.high_s, p.floor_s) if v > 0]
-    low, high = min(values) / 1.3, max(values) * 1.3
+def time_axis(axes: Axes, values_s: Sequence[float]) -> None:
+    """Ticks with their units; more in each decade where the times, all > 0, span little."""
+    low, high = min(values_s) / 1.3, max(values_s) * 1.3
     axes.set_ylim(low, high)
     choices = ([t for t in _ticks(steps) if low <= t <= high] for steps in STEPS)
     ticks = next((ticks for ticks in choices if len(ticks) >= 3), _ticks(STEPS[-1]))
     axes.yaxis.set_major_locator(FixedLocator(ticks))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _short_time(value)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short_time(value)))
     axes.yaxis.set_minor_locator(NullLocator())
 
 
@@ -133,7 +132,8 @@ def _ticks(steps: Sequence[float]) -> list[float]:
     return [step * 10.0**exponent for exponent in range(-7, 5) for step in steps]
 
 
-def _short_time(value_s: float) -> str:
+def short_time(value_s: float) -> str:
+    """A tick's label, as "20 ms"."""
     number, unit = format_ns(value_s * 1e9).split(" ")
     return f"{float(number):g} {unit}"
 

@@ -1,38 +1,44 @@
 """What a party is asked to do: one evaluation job, as plain data that travels as JSON."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
+from harness.inject import Fault
+from harness.registry import options_class
 from netem.link import EmulatedLink
 from netem.profile import LinkProfile
-from protocols.party import Phase, Role
+from protocols.party import ROLES, Phase, Role
 from protocols.transformer.spec import TransformerSpec
 from protocols.workload import (
     Argmax,
     Generation,
     Layer,
+    Linear,
     Nonlinear,
     Sampling,
     UserInput,
     Workload,
 )
 
-Profiles = Mapping[tuple[Role, Role], LinkProfile]
+Shaper = Literal["none", "emulated", "tc"]
 
 
 @dataclass(frozen=True)
 class Job:
     """Evaluations of `workload` under `system`, as one role is told of them.
 
-    user: what P1 alone knows; absent in what the others are told.
+    user: what P1 alone knows; absent in what the others are told. trace: report what `replay` needs.
+    fault: what `permbench gate --self-test` must find; there is no configuration key for it.
     """
 
     system: str
-    options: dict[str, Any]
+    options: Any
     workload: Workload
     seed: int | None
     user: UserInput | None = None
+    trace: bool = False
+    fault: Fault | None = None
 
     def to_json(self) -> dict[str, Any]:
         """JSON fields."""
@@ -41,10 +47,14 @@ class Job:
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "Job":
-        """Back from JSON fields. Raises ValueError or TypeError for what is no job."""
+        """Back from JSON fields. Raises ValueError or TypeError for what is no job, KeyError for an
+        unknown system."""
+        options = options_class(fields["system"])(**fields["options"])
         user = None if fields["user"] is None else _user(dict(fields["user"]))
         workload = _workload(dict(fields["workload"]))
-        return cls(**{**fields, "workload": workload, "user": user})
+        fault = None if fields["fault"] is None else Fault(**fields["fault"])
+        given = {"options": options, "workload": workload, "user": user, "fault": fault}
+        return cls(**{**fields, **given})
 
 
 def _workload(fields: dict[str, Any]) -> Workload:
@@ -53,6 +63,8 @@ def _workload(fields: dict[str, Any]) -> Workload:
         return Argmax(**fields)
     if kind == "nonlinear":
         return Nonlinear(fields["op"], tuple(fields["shape"]))
+    if kind == "linear":
+        return Linear(**fields)
     if kind == "layer":
         return Layer(TransformerSpec(**fields.pop("spec")), **fields)
     if kind == "generation":
@@ -67,11 +79,15 @@ def _user(fields: dict[str, Any]) -> UserInput:
 
 @dataclass(frozen=True)
 class Shaping:
-    """The links that the parties emulate, and in which phases. No profiles: full speed."""
+    """What the links are to be like, who makes them so, and in which phases.
 
-    profiles: dict[str, LinkProfile]
-    phases: tuple[Phase, ...]
-    seed: int
+    profiles: by "P0>P1", of every ordered pair. phases: the shaped ones; others run at full speed.
+    """
+
+    shaper: Shaper = "none"
+    profiles: dict[str, LinkProfile] = field(default_factory=dict)
+    phases: tuple[Phase, ...] = ()
+    seed: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """JSON fields."""
@@ -81,16 +97,23 @@ class Shaping:
     def from_json(cls, fields: Mapping[str, Any]) -> "Shaping":
         """Back from JSON fields."""
         profiles = {pair: LinkProfile(**p) for pair, p in fields["profiles"].items()}
-        return cls(profiles, tuple(fields["phases"]), fields["seed"])
+        return cls(fields["shaper"], profiles, tuple(fields["phases"]), fields["seed"])
 
-    def links_from(self, role: Role) -> dict[Role, EmulatedLink]:
-        """The outgoing links of one role; unshaped ones are left out."""
-        links: dict[Role, EmulatedLink] = {}
-        for pair, profile in self.profiles.items():
-            source, _, to = pair.partition(">")
-            if source == role and profile.shaped:
-                links[to] = EmulatedLink(profile, hash_seed(self.seed, pair))  # type: ignore[index]
-        return links
+    def profile(self, source: Role, to: Role) -> LinkProfile:
+        """What one direction is to be like."""
+        return self.profiles.get(f"{source}>{to}", LinkProfile())
+
+    def profiles_from(self, role: Role) -> dict[Role, LinkProfile]:
+        """The shaped links that go out of one role, by receiving role."""
+        out = {to: self.profile(role, to) for to in ROLES if to != role}
+        return {to: profile for to, profile in out.items() if profile.shaped}
+
+    def emulated_from(self, role: Role) -> dict[Role, EmulatedLink]:
+        """The outgoing links of one role in user space; none where somebody else shapes."""
+        if self.shaper != "emulated":
+            return {}
+        links = self.profiles_from(role).items()
+        return {to: EmulatedLink(p, hash_seed(self.seed, f"{role}>{to}")) for to, p in links}
 
 
 def hash_seed(seed: int, name: str) -> int:

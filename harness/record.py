@@ -79,12 +79,18 @@ class Correctness:
 
 @dataclass(frozen=True)
 class NetworkRecord:
-    """The profile asked for, per ordered pair "P0>P1", and what calibration measured of it."""
+    """The profile asked for, per ordered pair "P0>P1", and what calibration measured of it.
+
+    calibrated_at: when, perhaps before an earlier run over the same links. interfaces: with shaper=tc,
+    by role, its interface's settings and what its queues counted.
+    """
 
     name: str
     profile: dict[str, dict[str, Any]]
     measured: dict[str, Any] = field(default_factory=dict)
     within_tolerance: bool | None = None
+    interfaces: dict[str, Any] = field(default_factory=dict)
+    calibrated_at: str | None = None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from harness.record import PhaseRecord, Record
 from harness.stats import Spread, spread
 
 # Keys that leave the numbers of a run that ended well as they are.
-QUIET_KEYS = (*NOT_IDENTITY, "network.source", "timeout_s", "calibration.strict")
+CALIBRATION_KEYS = ("calibration.strict", "calibration.max_age_s")
+QUIET_KEYS = (*NOT_IDENTITY, "network.source", "timeout_s", "trace", *CALIBRATION_KEYS)
 TIMED_PHASES = ("online", "offline", "prepare")
 
 
@@ -71,7 +72,11 @@ def varying_keys(records: Sequence[Record]) -> list[str]:
     A group's key counts only where two records name the same option and yet differ in it: the
     rate of two networks follows from their names, a rate overridden on the command line does not.
     """
-    flats = [flatten(record.config) for record in records]
+    return varying([flatten(record.config) for record in records])
+
+
+def varying(flats: Sequence[Mapping[str, Any]]) -> list[str]:
+    """`varying_keys` of flat configurations."""
     keys = dict.fromkeys(key for flat in flats for key in flat)
     return [key for key in keys if _counts(key) and _varies(key, flats)]
 
@@ -89,27 +94,25 @@ def parse_filters(words: Sequence[str], records: Sequence[Record]) -> dict[str, 
     A key is a dotted configuration key, `status`, `id`, a group (for its name), or the last part of
     an experiment's or plain key. Raises ConfigError for what is none of these.
     """
-    keys = set(_schema_keys()) | {key for r in records for key in flatten(r.config)}
+    keys = known_keys(records)
     filters: dict[str, Collection[str]] = {}
     for word in words:
         key, equals, value = word.partition("=")
         if not equals or not key:
             raise ConfigError(word, "must look like key=value")
-        filters[_full_key(key, keys)] = [value] if value.startswith("[") else value.split(",")
+        filters[full_key(key, keys)] = [value] if value.startswith("[") else value.split(",")
     return filters
 
 
-def _schema_keys() -> list[str]:
+def known_keys(records: Iterable[Record]) -> set[str]:
+    """The full names of all keys, those that only some of `records` have among them."""
     names = {f.name for kind in EXPERIMENTS.values() for f in fields(kind)}
-    return [
-        "status",
-        "id",
-        *(f"{group}.name" for group in GROUPS),
-        *(f"experiment.{n}" for n in names),
-    ]
+    named = {f"{group}.name" for group in GROUPS} | {f"experiment.{name}" for name in names}
+    return {"status", "id"} | named | {key for r in records for key in flatten(r.config)}
 
 
-def _full_key(key: str, keys: Collection[str]) -> str:
+def full_key(key: str, keys: Collection[str]) -> str:
+    """The full name of a key that may be given by a group or its last part. Raises ConfigError."""
     candidates = (key, f"{key}.name", f"experiment.{key}")
     found = next((name for name in candidates if name in keys), None)
     if found is None:

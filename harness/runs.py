@@ -1,19 +1,23 @@
 """One call's runs: what is stored already is skipped, the rest is measured and saved one by one."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+import random
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from harness import rows, store
-from harness.config.identity import config_hash
+from harness.config.errors import spell
+from harness.config.identity import config_hash, resolved
 from harness.config.schema import RunConfig
 from harness.progress import Progress
 from harness.record import Record
 from harness.stats import format_bytes, format_spread
 
 BAD = ("failed", "timeout", "incorrect")
+NAMED = 3  # of the runs that were not reached
+Measured = Generator[Record, None, None]  # saved records, as they come
 
 
 class Runs(Protocol):
@@ -31,10 +35,12 @@ SessionFactory = Callable[[], AbstractContextManager[Runs]]
 
 @dataclass(frozen=True)
 class Plan:
-    """The distinct runs of one call, by id: those with a stored result, and those to measure."""
+    """The distinct runs of one call, by id: those with a stored result, those to measure, and what
+    to call each of them."""
 
     stored: dict[str, Record]
     pending: dict[str, RunConfig]
+    titles: dict[str, str]
 
 
 def plan(configs: Sequence[RunConfig]) -> Plan:
@@ -50,22 +56,66 @@ def plan(configs: Sequence[RunConfig]) -> Plan:
             pending[record_id] = config
         else:
             stored[record_id] = found
-    return Plan(stored, pending)
+    return Plan(stored, pending, _titles(configs))
 
 
-def measure(
-    pending: dict[str, RunConfig], session_factory: SessionFactory, progress: Progress
-) -> list[Record]:
-    """Measure and save every configuration. An interrupt's record is saved too."""
-    if not pending:
-        return []
-    records = []
+def _titles(configs: Sequence[RunConfig]) -> dict[str, str]:
+    """Titles by id, with the keys that vary beyond what a title says."""
+    flats = [rows.flatten(resolved(config)) for config in configs]
+    keys = rows.varying(flats)
+    return {
+        config_hash(config): " ".join(
+            [config.title(), *(f"{key}={spell(flat[key])}" for key in keys if key in flat)]
+        )
+        for config, flat in zip(configs, flats, strict=True)
+    }
+
+
+def shuffled(configs: Sequence[RunConfig], seed: int) -> list[RunConfig]:
+    """`configs` in an order that `seed` alone decides, so that a resumed sweep keeps it."""
+    drawn = list(configs)
+    random.Random(seed).shuffle(drawn)
+    return drawn
+
+
+def measured_here(plan: Plan, session_factory: SessionFactory, progress: Progress) -> Measured:
+    """Measure and save one configuration after the other. An interrupt's record is saved too."""
+    if not plan.pending:
+        return
     with session_factory() as session:
-        for index, config in enumerate(pending.values(), start=1):
-            progress.run(index, len(pending), config.title())
-            records.append(_measure_one(config, session, progress))
-            progress.done(summary(records[-1], config))
-    return records
+        for index, (record_id, config) in enumerate(plan.pending.items(), start=1):
+            progress.run(index, len(plan.pending), plan.titles[record_id])
+            record = _measure_one(config, session, progress)
+            progress.done(summary(record, plan.titles[record_id]))
+            yield record
+
+
+def collect(records: Measured, continue_on_error: bool) -> list[Record]:
+    """All records that come; without `continue_on_error` only up to the first that is bad."""
+    collected = []
+    with closing(records):
+        for record in records:
+            collected.append(record)
+            if record.status in BAD and not continue_on_error:
+                break
+    return collected
+
+
+def left_message(plan: Plan, records: Sequence[Record]) -> str | None:
+    """What of a plan was not reached; None where nothing is left."""
+    reached = {record.id for record in records}
+    left = [plan.titles[record_id] for record_id in plan.pending if record_id not in reached]
+    if not left:
+        return None
+    more = [f"and {len(left) - NAMED} more"] if len(left) > NAMED else []
+    return (
+        f"stopped at a run that {_ended(records[-1])} (continue_on_error=false); "
+        f"not measured: {', '.join(left[:NAMED] + more)}"
+    )
+
+
+def _ended(record: Record) -> str:
+    return {"failed": "failed", "timeout": "timed out"}.get(record.status, "gave a wrong answer")
 
 
 def _measure_one(config: RunConfig, session: Runs, progress: Progress) -> Record:
@@ -82,9 +132,9 @@ def _measure_one(config: RunConfig, session: Runs, progress: Progress) -> Record
     return record
 
 
-def summary(record: Record, config: RunConfig) -> str:
+def summary(record: Record, title: str) -> str:
     """One line on how a run ended."""
-    head = f"{record.status:11} {config.title()}"
+    head = f"{record.status:11} {title}"
     online = rows.phase_spread(record, "online")
     if online is None:
         return f"{head}: {record.error or 'no measurement'}"

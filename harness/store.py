@@ -3,12 +3,13 @@
 import os
 import sys
 from pathlib import Path
+from uuid import uuid4
 
 from harness.config.errors import ConfigError
 from harness.record import Record, RecordError
 
-# A failed run is worth another try; every other status is a result.
-RETRIED = ("failed", "timeout")
+# Results; a run that ended in any other way is worth another try.
+FINISHED = ("ok", "unsupported")
 
 
 def path_of(results_dir: Path, experiment: str, record_id: str) -> Path:
@@ -20,16 +21,21 @@ def save(results_dir: Path, record: Record) -> Path:
     """Write `record` atomically and return its path. A crash leaves the old file or none."""
     path = path_of(results_dir, str(record.config["experiment"]["name"]), record.id)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{record.id}.{os.getpid()}.tmp")
+    write_whole(path, record.to_json().encode())
+    return path
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file atomically. Its folder may be shared with other machines."""
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(record.to_json())
+        with temporary.open("wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    return path
 
 
 def load(path: Path) -> Record:
@@ -57,15 +63,10 @@ def load_all(results_dir: Path) -> list[Record]:
     return [record for record in records if record is not None]
 
 
-def exists(results_dir: Path, experiment: str, record_id: str) -> bool:
-    """Whether there is a file for this record."""
-    return path_of(results_dir, experiment, record_id).is_file()
-
-
 def finished(results_dir: Path, experiment: str, record_id: str) -> Record | None:
     """The stored record if it is a result, so that measuring it again would be waste."""
     record = load_or_warn(path_of(results_dir, experiment, record_id))
-    return None if record is None or record.status in RETRIED else record
+    return record if record is not None and record.status in FINISHED else None
 
 
 def check_writable(results_dir: Path) -> None:

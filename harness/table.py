@@ -1,4 +1,4 @@
-"""Records as tables for people: one for each experiment."""
+"""Records as tables for people."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -7,8 +7,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from harness import rows
-from harness.columns import Column, columns_of, sort_key
+from harness import comparison, rows
+from harness.columns import Column, columns_of, identity_columns, sort_key
 from harness.record import Record
 from harness.stats import format_bytes, format_ns
 
@@ -21,14 +21,27 @@ NOTE = (
 
 
 def print_tables(records: Sequence[Record]) -> None:
-    """Print one table for each experiment, and under it a line for each run that needs a word."""
-    for name, group in rows.by_experiment(records).items():
-        print_fitting(list(_layouts(name, group)))
-        for line in _notes(name, group):
+    """Print one table for each experiment, under it a line for each run that needs a word, and a
+    table that compares systems where there are several."""
+    for name, unordered in rows.by_experiment(records).items():
+        group = sorted(unordered, key=sort_key)
+        print_fitting(list(_layouts(name, columns_of(group), group)))
+        for line in _notes(group):
             print(line)
         print()
+        _print_comparison(name, group)
     if any(record.phases for record in records):
         print_fitting([Text(NOTE, "dim")])
+
+
+def _print_comparison(name: str, records: Sequence[Record]) -> None:
+    beside = comparison.references(records)
+    if not beside:
+        return
+    compared = comparison.in_order(records, beside)
+    columns = comparison.comparison_columns(compared, beside)
+    print_fitting([_folded(comparison.title(name, beside), columns, compared)])
+    print()
 
 
 def print_steps(records: Sequence[Record]) -> None:
@@ -76,18 +89,21 @@ def _print_plain(what: RenderableType) -> None:
     print("\n".join(line.rstrip() for line in capture.get().splitlines()))
 
 
-def _layouts(name: str, records: Sequence[Record]) -> Iterator[RenderableType]:
+def _layouts(
+    title: str, columns: Sequence[Column], records: Sequence[Record]
+) -> Iterator[RenderableType]:
     """The table and narrower ones: constants in the title, no dates, no computed times."""
-    records = sorted(records, key=sort_key)
-    columns = columns_of(name, records)
-    yield _table(name, columns, records)
-    constant = [column for column in columns if column.foldable and _is_constant(column, records)]
-    title = ", ".join([name, *(_named(column, records[0]) for column in constant)])
-    columns = [column for column in columns if column not in constant]
     yield _table(title, columns, records)
+    yield _folded(title, columns, records)
     columns = [column for column in columns if column.head != "date"]
-    yield _table(title, columns, records)
-    yield _table(title, [replace(c, cell=c.short or c.cell) for c in columns], records)
+    yield _folded(title, columns, records)
+    yield _folded(title, [replace(c, cell=c.short or c.cell) for c in columns], records)
+
+
+def _folded(title: str, columns: Sequence[Column], records: Sequence[Record]) -> RenderableType:
+    constant = [column for column in columns if column.foldable and _is_constant(column, records)]
+    head = ", ".join([title, *(_named(column, records[0]) for column in constant)])
+    return _table(head, [column for column in columns if column not in constant], records)
 
 
 def _table(title: str, columns: Sequence[Column], records: Sequence[Record]) -> RenderableType:
@@ -104,10 +120,9 @@ def _cell(column: Column, record: Record) -> Text:
     return Text(column.cell(record), style)
 
 
-def _notes(name: str, records: Sequence[Record]) -> Iterator[str]:
+def _notes(records: Sequence[Record]) -> Iterator[str]:
     """Why a run failed, or that its link was not what its network says; with what tells it apart."""
-    records = sorted(records, key=sort_key)
-    columns = [c for c in columns_of(name, records) if c.foldable and not _is_constant(c, records)]
+    columns = [c for c in identity_columns(records) if not _is_constant(c, records)]
     for record in records:
         head = " ".join([*(_named(column, record) for column in columns), record.status])
         if record.error:

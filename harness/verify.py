@@ -1,6 +1,7 @@
 """Every answer against the plaintext one."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from protocols.workload import Argmax, Generation, UserInput, Workload
 Steps = Sequence[Tensor]  # the revealed answer of each step of one evaluation
 
 
-Asked = tuple[type[System], Workload, int, str]
+Asked = tuple[type[System], Workload, int, Any]
 
 
 class Answers:
@@ -37,7 +38,7 @@ class Answers:
 
     def _right(self, system: type[System], job: Job) -> Tensor:
         seed = job.seed or 0
-        asked = (system, job.workload, seed, repr(sorted(job.options.items())))
+        asked = (system, job.workload, seed, job.options)
         if self._known is None or self._known[0] != asked:
             self._known = (asked, system.plaintext(job.workload, seed, job.options))
         return self._known[1]

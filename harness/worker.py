@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -20,9 +20,11 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, cast
 
-from harness.control import HARNESS, Control, Notice
+from harness.control import HARNESS, VERSION, Control, Notice
+from harness.inject import with_fault
 from harness.job import Job, Shaping
 from harness.registry import system_class
+from harness.replay.tracer import Tracer
 from harness.transport.handshake import (
     SECRET_BYTES,
     SECRET_VARIABLE,
@@ -31,10 +33,12 @@ from harness.transport.handshake import (
     listen,
 )
 from harness.transport.socket_party import SocketParty
+from netem import nic
 from netem.calibrate import End, initiate, respond
-from netem.gate import judge
+from netem.gate import PACKETS, judge
+from netem.interface import Line
 from netem.link import wait_until
-from netem.profile import LinkProfile
+from netem.tc_show import Count
 from protocols.arith import ring
 from protocols.counters import Counters
 from protocols.party import P0, ROLES, PeerError, PeerGone, PeerTimeout, Phase, Role
@@ -50,16 +54,19 @@ class Worker:
         control: Control,
         party: SocketParty,
         counters: Counters,
+        addresses: dict[str, str],
         clock_ahead_ns: int,
     ) -> None:
         self._role = role
+        self._addresses = addresses
         self._clock_ahead_ns = clock_ahead_ns  # of the harness's, to which all instants refer
         self._control = control
         self._party = party
         self._counters = counters
         self._inbox: SimpleQueue[Notice] = SimpleQueue()
         self._peaks: dict[str, int] = {}
-        self._shaping = Shaping({}, (), 0)
+        self._shaping = Shaping()
+        self._line: Line | None = None
         party.reporter = lambda text: control.send("stage", text=text)
         threading.Thread(target=self._listen, daemon=True).start()
 
@@ -88,11 +95,20 @@ class Worker:
             while True:
                 self._inbox.put(self._control.recv())
         finally:
+            if self._line:
+                self._line.take_down()
             os._exit(0)  # the harness is gone: whatever this process does is for nobody
 
     def _shape(self, shaping: Shaping) -> None:
+        if self._line and shaping != self._shaping:
+            self._line.take_down()
+            self._line = None
         self._shaping = shaping
-        self._party.shape(shaping.links_from(self._role), set(shaping.phases))
+        self._party.shape(shaping.emulated_from(self._role), set(shaping.phases))
+        if shaping.shaper == "tc" and not self._line:
+            profiles = {str(to): p for to, p in shaping.profiles_from(self._role).items()}
+            self._line = Line.set_up(self._role, self._addresses, profiles, shaping.seed)
+        self._control.send("shaped", **(self._line.settings() if self._line else {}))
 
     def _calibrate(self, pairs: list[tuple[Role, Role]]) -> None:
         """Take part in measuring the link of each pair that this role belongs to."""
@@ -101,18 +117,18 @@ class Worker:
             measured: dict[str, Any] = {}
             with self._phase("calibrate", self._barrier().fields["start_ns"]):
                 if self._role == a:
-                    there, back = self._profile(a, b), self._profile(b, a)
-                    measured = self._measure(b, there, back)
+                    measured = self._measure(b)
                 if self._role == b:
-                    respond(self._end(a), self._profile(a, b), self._profile(b, a))
+                    respond(self._end(a), self._shaping.profile(a, b), self._shaping.profile(b, a))
             self._control.send("calibrated", **measured)
 
-    def _measure(self, peer: Role, there: LinkProfile, back: LinkProfile) -> dict[str, Any]:
+    def _measure(self, peer: Role) -> dict[str, Any]:
+        there = self._shaping.profile(self._role, peer)
+        back = self._shaping.profile(peer, self._role)
         measurement = initiate(self._end(peer), there, back)
-        return {"measured": measurement.to_dict(), "outside": judge(measurement, (there, back))}
-
-    def _profile(self, source: Role, to: Role) -> LinkProfile:
-        return self._shaping.profiles.get(f"{source}>{to}", LinkProfile())
+        allowed = PACKETS if self._shaping.shaper == "tc" else None
+        outside = judge(measurement, (there, back), allowed)
+        return {"measured": measurement.to_dict(), "outside": outside}
 
     def _end(self, peer: Role) -> End:
         send, recv = partial(self._party.send, peer), partial(self._party.recv, peer)
@@ -126,12 +142,33 @@ class Worker:
             self._control.send("stage", text="building the model")
         ring.warm_up()
         make = system_class(job.system)
+        gc.freeze()  # what is there now stays: no collection between evaluations need walk it
         system = make(self._party, job.workload, job.seed, job.options, job.user)
-        while (go := self._barrier()).kind == "go":
-            self._walk(system, go.fields["phase"], go.fields["step"], go.fields["start_ns"])
-        self._control.send("result", **self._report())
+        if job.fault:
+            system = with_fault(system, job.fault)
+        before = self._line.counters() if self._line else {}
+        tracers = [Tracer()] if job.trace else []
+        with self._party.heard_by(*tracers):
+            while (go := self._barrier()).kind == "go":
+                self._walk(system, go.fields["phase"], go.fields["step"], go.fields["start_ns"])
+        heard = [part for tracer in tracers for part in tracer.tensors(self._clock_ahead_ns)]
+        self._control.send("result", heard, **self._report(), line=self._counted(before))
         del system
         gc.collect()
+
+    def _counted(self, before: Mapping[str, Count]) -> dict[str, Any]:
+        """What the interface's queues counted since `before`, and what the protocol sent."""
+        after = self._line.counters() if self._line else {}
+        shaped = [c for c in self._counters.phases if c.phase in self._shaping.phases]
+        return {
+            to: asdict(count.since(before[to]))
+            | {
+                "wire_bytes": sum(
+                    t.wire_bytes for c in shaped for r, t in c.sent.items() if r == to
+                )
+            }
+            for to, count in after.items()
+        }
 
     def _walk(self, system: System, phase: Phase, step: int, start_ns: int) -> None:
         """One phase of one step."""
@@ -149,7 +186,11 @@ class Worker:
         """Tell the harness that this party is ready, and wait for its word."""
         _reset_peak()
         self._control.send("ready")
-        return self._inbox.get()
+        while (notice := self._inbox.get()).kind == "switch":
+            if self._line:
+                self._line.switch(notice.fields["on"])
+            self._control.send("ready")
+        return notice
 
     @contextmanager
     def _phase(self, name: Phase, start_ns: int) -> Iterator[None]:
@@ -200,7 +241,7 @@ def _start(role: Role, host: str, port: int, secret: bytes, patience_s: float) -
     control = Control(sock)
     here = sock.getsockname()[0]  # peers reach this party where the harness does
     listener = listen(here)
-    control.send("hello", host=here, port=listener.getsockname()[1])
+    control.send("hello", host=here, port=listener.getsockname()[1], version=VERSION)
     while (peers := control.recv()).kind == "clock":
         control.send("clock", now_ns=time.monotonic_ns())
     return _meet(role, control, listener, secret, peers.fields)
@@ -210,6 +251,8 @@ def _meet(
     role: Role, control: Control, listener: socket.socket, secret: bytes, peers: dict[str, Any]
 ) -> Worker:
     """Connect with the peers that the harness names."""
+    if peers["tc"]:
+        nic.open_windows(nic.interface_of(listener.getsockname()[0]).name)
     addresses = {cast(Role, name): (h, p) for name, (h, p) in peers["addresses"].items()}
     sockets = connect_all(role, listener, addresses, secret, timeout_s=peers["timeout_s"])
     listener.close()
@@ -217,7 +260,8 @@ def _meet(
     counters = Counters()
     party = SocketParty(role, sockets, peers["timeout_s"], [counters])
     control.send("connected")
-    return Worker(role, control, party, counters, peers["clock_offset_ns"])
+    hosts: dict[str, str] = {name: host for name, (host, _) in addresses.items()}
+    return Worker(role, control, party, counters, hosts, peers["clock_offset_ns"])
 
 
 def _arguments() -> argparse.Namespace:

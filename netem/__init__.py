@@ -1,4 +1,5 @@
-"""The network between parties: link profiles, the user-space link, calibration.
+"""The network between parties: link profiles, the user-space link, tc and
+network namespaces, calibration.
 
 Imports neither the harness nor any protocol.
 """

@@ -69,6 +69,11 @@ def nonlinear_input(op: NonlinearOp, shape: tuple[int, ...], seed: int) -> Tenso
     return _normal(shape, op, seed) * std + mean
 
 
+def linear_input(n: int, d_in: int, seed: int) -> Tensor:
+    """float64 (n, d_in), standard normal."""
+    return _normal((n, d_in), "linear", seed)
+
+
 def layer_input(spec: TransformerSpec, q_len: int, kv_len: int, seed: int) -> LayerInput:
     """Standard normal input and cache for `q_len` new tokens out of `kv_len` in all.
 

@@ -121,6 +121,16 @@ class MeteredParty(ABC):
             self._phase = None
             self._recorder.hand_on()
 
+    @contextmanager
+    def heard_by(self, *listeners: Listener) -> Iterator[None]:
+        """Call `listeners` too, with every `Event` inside."""
+        before = self._recorder.listeners
+        self._recorder.listeners = (*before, *listeners)
+        try:
+            yield
+        finally:
+            self._recorder.listeners = before
+
     def start_run(self) -> None:
         """Forget which phases there were, so that all parties count them alike in the next run.
 

@@ -5,24 +5,34 @@ from typing import assert_never
 import torch
 from torch import Tensor
 
-from protocols.inputs import argmax_input, layer_input, nonlinear_input
-from protocols.transformer.reference import gelu, layer_forward, layer_norm
-from protocols.transformer.weights import synthetic_layer
-from protocols.workload import Argmax, Generation, Layer, Nonlinear, NonlinearOp, Workload
+from protocols.inputs import argmax_input, layer_input, linear_input, nonlinear_input
+from protocols.transformer.reference import apply_linear, gelu, layer_forward, layer_norm
+from protocols.transformer.weights import synthetic_layer, synthetic_linear
+from protocols.workload import (
+    Argmax,
+    Generation,
+    Layer,
+    Linear,
+    Nonlinear,
+    NonlinearOp,
+    Workload,
+)
 
 
 def answer(workload: Workload, seed: int) -> Tensor:
     """The exact answer on the synthetic input (and weights) of `seed`.
 
-    Argmax: the index, int64 of no dimension. Nonlinear: float64 of the workload's shape. Layer:
-    float64 (q_len, d_model), layer 0, the new tokens at positions kv_len - q_len, …, kv_len - 1
-    and at block position 0.
+    Argmax: the index, int64 of no dimension. Nonlinear: float64 of the workload's shape. Linear:
+    float64 (n, d_out). Layer: float64 (q_len, d_model), layer 0, the new tokens at positions
+    kv_len - q_len, …, kv_len - 1 and at block position 0.
     """
     match workload:
         case Argmax(n):
             return argmax_input(n, seed).argmax()
         case Nonlinear(op, shape):
             return apply_nonlinear(op, nonlinear_input(op, shape, seed))
+        case Linear(n, d_in, d_out):
+            return apply_linear(synthetic_linear(d_out, d_in, seed), linear_input(n, d_in, seed))
         case Layer():
             return _layer(workload, seed)
         case Generation():

@@ -28,12 +28,12 @@ class Recorder:
     """Keeps `depth` and notes the calls of one phase after the other.
 
     Between a message and the next nothing is done but the note: events are made of the notes, and
-    listeners called, before the party waits for a message and at the end of the phase.
+    `listeners` called, before the party waits for a message and at the end of the phase.
     """
 
     def __init__(self, listeners: Iterable[Listener], cpu_clock: Callable[[], int]) -> None:
         self.depth = 0
-        self._listeners = tuple(listeners)
+        self.listeners = tuple(listeners)
         self._cpu_clock = cpu_clock
         self._notes: list[_Call] = []
         self._begin: Clocks = (0, 0)
@@ -99,7 +99,7 @@ class Recorder:
         return Event("phase_end", note.phase, note.end[0], note.depth, wall_ns=wall, cpu_ns=cpu)
 
     def _tell(self, event: Event) -> None:
-        for listener in self._listeners:
+        for listener in self.listeners:
             listener(event)
 
 

@@ -7,13 +7,15 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
+from protocols.options import NoOptions
 from protocols.party import ROLES, Party, Phase, Role
 from protocols.plain import answer
 from protocols.transformer.plain_model import PlainModel
 from protocols.transformer.source import model_weights
-from protocols.workload import Generation, UserInput, Workload
+from protocols.workload import Argmax, Generation, UserInput, Workload
 
 Pair = tuple[Role, Role]
+Parts = Mapping[Role, tuple[Tensor, ...]]  # of an answer
 
 
 class Unsupported(ValueError):
@@ -49,12 +51,11 @@ class System(ABC):
     `online`, each inside the phase of its name, then `output`. Step 0 begins a fresh evaluation.
     A role that has nothing to do in a phase returns at once.
 
-    seed: of keys and synthetic data; None takes keys from the operating system. options: the
-    system's own configuration keys. user: what only P1 knows, None at all other roles.
+    seed: of keys and synthetic data; None takes keys from the operating system. options: what the
+    run chose, of the class's own type `Options`. user: what only P1 knows, None at all other roles.
     """
 
-    name: ClassVar[str]
-    summary: ClassVar[str]
+    Options: ClassVar[type[Any]] = NoOptions  # see `protocols.options`
     online_roles: ClassVar[tuple[Role, ...]] = ROLES
 
     def __init__(
@@ -62,7 +63,7 @@ class System(ABC):
         party: Party,
         workload: Workload,
         seed: int | None,
-        options: Mapping[str, Any],
+        options: Any,
         user: UserInput | None = None,
     ) -> None:
         self.party = party
@@ -70,21 +71,22 @@ class System(ABC):
         self.seed = seed
         self.options = options
         self.user = user
+        self.build()
+
+    def build(self) -> None:
+        """Make this role's programs and read its part of the model: in no phase, without a message."""
 
     @classmethod
     @abstractmethod
-    def check(cls, workload: Workload, options: Mapping[str, Any]) -> None:
-        """Raise Unsupported where the system cannot compute `workload`."""
+    def check(cls, workload: Workload, options: Any, user: UserInput | None = None) -> None:
+        """Raise Unsupported where the system cannot compute `workload` as `user` asks."""
 
-    @abstractmethod
     def prepare(self) -> None:
         """Work once per model: keys, encoded weights."""
 
-    @abstractmethod
     def offline(self, step: int) -> None:
         """Input-independent work of one step."""
 
-    @abstractmethod
     def share_input(self, step: int) -> None:
         """Bring an input that the experiment assumes shared (and cached rows) into shared form."""
 
@@ -98,12 +100,7 @@ class System(ABC):
 
     @classmethod
     @abstractmethod
-    def reveal(
-        cls,
-        parts: Mapping[Role, tuple[Tensor, ...]],
-        workload: Workload,
-        options: Mapping[str, Any],
-    ) -> Tensor:
+    def reveal(cls, parts: Parts, workload: Workload, options: Any) -> Tensor:
         """The answer of one step in the clear from all roles' parts: for checking.
 
         float64; an int64 index for Argmax. For a Generation float64 (vocab + 1,): the token that P1
@@ -112,21 +109,24 @@ class System(ABC):
         """
 
     @classmethod
-    def plaintext(cls, workload: Workload, seed: int, options: Mapping[str, Any]) -> Tensor:
+    def plaintext(cls, workload: Workload, seed: int, options: Any) -> Tensor:
         """The answer to check against: exact, unless a system says what it approximates."""
         return answer(workload, seed)
 
     @classmethod
-    def plain_model(cls, workload: Generation, seed: int, options: Mapping[str, Any]) -> PlainRun:
+    def plain_model(cls, workload: Generation, seed: int, options: Any) -> PlainRun:
         """The model to check a generation against: exact, unless a system says otherwise."""
         return PlainModel(workload.spec, model_weights(workload, seed))
 
     @classmethod
-    @abstractmethod
     def tolerance(cls, workload: Workload) -> float:
-        """Largest acceptable error against plaintext in the workload's metric."""
+        """Largest acceptable error against plaintext in the workload's metric: of an index none, else
+        relative rms."""
+        if isinstance(workload, Argmax):
+            return 0.0
+        return 1e-2 if isinstance(workload, Generation) else 2e-3
 
     @classmethod
     @abstractmethod
-    def cost(cls, workload: Workload, options: Mapping[str, Any]) -> dict[Phase, PhaseCost]:
+    def cost(cls, workload: Workload, options: Any) -> dict[Phase, PhaseCost]:
         """Payload bytes and hops of one evaluation, by phase."""

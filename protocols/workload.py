@@ -25,6 +25,15 @@ class Nonlinear:
 
 
 @dataclass(frozen=True)
+class Linear:
+    """y = x·Wᵀ + b on a shared x (n, d_in), with P0's W (d_out, d_in) and b; the answer stays shared."""
+
+    n: int
+    d_in: int
+    d_out: int
+
+
+@dataclass(frozen=True)
 class Layer:
     """One transformer layer of `spec` on `q_len` new tokens, `kv_len` keys in all (new ones included)."""
 
@@ -50,7 +59,7 @@ class Generation:
     checkpoint: str | None = None
 
 
-Workload = Argmax | Nonlinear | Layer | Generation
+Workload = Argmax | Nonlinear | Linear | Layer | Generation
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from protocols.arith.prg import KEY_BYTES
 from protocols.party import P0, P1, P2, Phase
 from protocols.system import Pair, PhaseCost
 from protocols.transformer.spec import TransformerSpec
-from protocols.workload import Argmax, Generation, Layer, Nonlinear, Workload, steps
+from protocols.workload import Argmax, Generation, Layer, Linear, Nonlinear, Workload, steps
 
 WORD = 8
 _NOTHING = Cost()
@@ -23,6 +23,9 @@ def cost(workload: Workload, settings: Settings) -> dict[Phase, PhaseCost]:
             return _phases([costs.argmax(n)], revealed=1)
         case Nonlinear(op, shape):
             return _phases([costs.function(settings, op, shape)])
+        case Linear(n, d_in, d_out):
+            opened = Cost(d_out * d_in, 1) if settings.reuse_weight_masks else _NOTHING
+            return _phases([_linear(settings, n, d_out, d_in)], prepared=opened)
         case Layer():
             return _layer(workload, settings)
         case Generation():

@@ -30,13 +30,12 @@ from baselines.mpcformer.tournament import reveal_to_user
 from baselines.mpcformer.truncate import truncate
 from protocols.inputs import prompt_tokens
 from protocols.party import P0, P1
-from protocols.permllm.layer import fold
-from protocols.permllm.sampling import Picker
+from protocols.sampling import Picker
 from protocols.transformer.model import ModelWeights, positions, visible_prefix
 from protocols.transformer.rotary import rotary_tables
 from protocols.transformer.source import model_weights
 from protocols.transformer.spec import TransformerSpec
-from protocols.transformer.weights import Linear
+from protocols.transformer.weights import Linear, fold
 from protocols.workload import Generation, StepPlan, UserInput, steps
 
 

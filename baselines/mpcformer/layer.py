@@ -39,9 +39,8 @@ from baselines.mpcformer.sigmoid import gelu, silu
 from baselines.mpcformer.softmax import WEIGHT_FRAC, softmax
 from baselines.mpcformer.truncate import truncate
 from baselines.mpcformer.wide import product
-from protocols.permllm.layer import fold
 from protocols.transformer.spec import TransformerSpec
-from protocols.transformer.weights import LayerWeights
+from protocols.transformer.weights import LayerWeights, fold
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from baselines.mpcformer.cost import layer_weights, model_weights
 from baselines.mpcformer.settings import Settings
 from protocols.system import Unsupported
-from protocols.workload import Generation, Layer, Workload
+from protocols.workload import Generation, Layer, Linear, Workload
 
 WORD = 8
 LIMIT_BYTES = 8 << 30
@@ -17,6 +17,8 @@ def resident_bytes(workload: Workload, settings: Settings) -> int:
     """
     if isinstance(workload, Layer):
         used = distinct = layer_weights(workload.spec).words
+    elif isinstance(workload, Linear):
+        used = distinct = workload.d_out * workload.d_in
     elif isinstance(workload, Generation):
         distinct = model_weights(workload).words
         repeats = workload.spec.n_layers - 1 if workload.tie_layers else 0

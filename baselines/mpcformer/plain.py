@@ -11,12 +11,13 @@ from baselines.forward import Functions, LayerForward, ModelForward
 from baselines.mpcformer import approx
 from baselines.mpcformer.functions import function
 from baselines.mpcformer.settings import Settings
-from protocols.inputs import argmax_input, layer_input, nonlinear_input
+from protocols import plain as exact
+from protocols.inputs import layer_input, nonlinear_input
 from protocols.transformer.rotary import rotary_tables
 from protocols.transformer.source import model_weights
 from protocols.transformer.spec import TransformerSpec
 from protocols.transformer.weights import synthetic_layer
-from protocols.workload import Argmax, Generation, Layer, Nonlinear
+from protocols.workload import Generation, Layer, Nonlinear, Workload
 
 
 def functions(settings: Settings) -> Functions:
@@ -36,13 +37,13 @@ def _activate(spec: TransformerSpec, inner: Tensor, settings: Settings) -> Tenso
     return approx.gelu(inner) if exact else approx.quad(inner)
 
 
-def answer(workload: Argmax | Nonlinear | Layer, seed: int, settings: Settings) -> Tensor:
+def answer(workload: Workload, seed: int, settings: Settings) -> Tensor:
     """The answer on the synthetic input of `seed`: an index, or float64 of the workload's shape."""
-    if isinstance(workload, Argmax):
-        return argmax_input(workload.n, seed).argmax()
     if isinstance(workload, Nonlinear):
         plain = function(workload.op, settings.approx).plain
         return plain(nonlinear_input(workload.op, workload.shape, seed))
+    if not isinstance(workload, Layer):
+        return exact.answer(workload, seed)
     spec = workload.spec
     given = layer_input(spec, workload.q_len, workload.kv_len, seed)
     layer = LayerForward(

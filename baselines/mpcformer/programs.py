@@ -7,17 +7,20 @@ from torch import Tensor
 
 from baselines.mpcformer.context import FRAC, Context
 from baselines.mpcformer.encoding import encode
+from baselines.mpcformer.fixed_weight import fixed
 from baselines.mpcformer.functions import function
 from baselines.mpcformer.generation import GenerationProgram
 from baselines.mpcformer.layer import LayerMatrices, Tokens, TransformerLayer
+from baselines.mpcformer.matrix import Matrix
 from baselines.mpcformer.program import Program
 from baselines.mpcformer.settings import Settings
 from baselines.mpcformer.tournament import argmax, reveal_to_user
-from protocols.inputs import argmax_input, layer_input, nonlinear_input
+from baselines.mpcformer.truncate import truncate
+from protocols.inputs import argmax_input, layer_input, linear_input, nonlinear_input
 from protocols.party import P0, P1
 from protocols.transformer.rotary import rotary_tables
-from protocols.transformer.weights import synthetic_layer
-from protocols.workload import Argmax, Generation, Layer, Nonlinear, UserInput, Workload
+from protocols.transformer.weights import synthetic_layer, synthetic_linear
+from protocols.workload import Argmax, Generation, Layer, Linear, Nonlinear, UserInput, Workload
 
 
 def shared(ctx: Context, own: Tensor | None, shape: tuple[int, ...]) -> Tensor:
@@ -82,6 +85,45 @@ class NonlinearProgram(Program):
         return (self._answer,) if self.ctx.role in (P0, P1) else ()
 
 
+class LinearProgram(Program):
+    """One secret matrix; the answer stays shared."""
+
+    def __init__(self, ctx: Context, workload: Linear, seed: int) -> None:
+        super().__init__(ctx, seed)
+        shape = (workload.d_out, workload.d_in)
+        own = fixed(synthetic_linear(*shape, seed)) if ctx.role == P0 else None
+        self._work, self._matrix = workload, Matrix(ctx, "linear", shape, own)
+        self._share = self._answer = torch.empty(0, dtype=torch.int64)
+
+    def prepare(self) -> None:
+        """Open what is opened once."""
+        self._matrix.prepare()
+
+    def offline(self, step: int) -> None:
+        """See the base class."""
+        self._take_input(None)
+        self._walk()
+
+    def share_input(self, step: int) -> None:
+        """(0, x): nothing travels."""
+        own = linear_input(self._work.n, self._work.d_in, self.seed)
+        self._take_input(own if self.ctx.role == P1 else None)
+
+    def online(self, step: int) -> None:
+        """See the base class."""
+        self._answer = self._walk()
+
+    def output(self) -> tuple[Tensor, ...]:
+        """This role's share."""
+        return (self._answer,) if self.ctx.role in (P0, P1) else ()
+
+    def _take_input(self, own: Tensor | None) -> None:
+        self._share = shared(self.ctx, own, (self._work.n, self._work.d_in))
+
+    def _walk(self) -> Tensor:
+        return truncate(self.ctx, self._matrix(self._share), FRAC)
+
+
 class LayerProgram(Program):
     """One transformer layer on P1's input and cached rows; the answer stays shared."""
 
@@ -139,6 +181,8 @@ def program(workload: Workload, ctx: Context, seed: int, user: UserInput | None)
             return ArgmaxProgram(ctx, workload, seed)
         case Nonlinear():
             return NonlinearProgram(ctx, workload, seed)
+        case Linear():
+            return LinearProgram(ctx, workload, seed)
         case Layer():
             return LayerProgram(ctx, workload, seed)
         case Generation():

@@ -4,8 +4,7 @@ What each role learns is in the docstring of each primitive. The dealer holds ev
 online. Semi-honest, no two roles collude.
 """
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -18,37 +17,28 @@ from baselines.mpcformer.functions import known
 from baselines.mpcformer.memory import check_memory
 from baselines.mpcformer.programs import answer_frac, program
 from baselines.mpcformer.settings import Settings
-from protocols.party import P0, P1, P2, Party, Phase, Role
-from protocols.system import PhaseCost, System, Unsupported
+from protocols.party import P0, P1, P2, Phase, Role
+from protocols.system import Parts, PhaseCost, System, Unsupported
 from protocols.workload import Argmax, Generation, Nonlinear, UserInput, Workload
 
 
 class MPCFormer(System):
     """Two-party inference with Beaver triples and MPCFormer's stand-ins for GeLU and softmax."""
 
-    name: ClassVar[str] = "mpcformer"
-    summary: ClassVar[str] = "MPCFormer: two-party additive shares, Beaver triples, Quad and 2Quad"
+    Options = Settings
     online_roles: ClassVar[tuple[Role, ...]] = (P0, P1)
 
-    def __init__(
-        self,
-        party: Party,
-        workload: Workload,
-        seed: int | None,
-        options: Mapping[str, Any],
-        user: UserInput | None = None,
-    ) -> None:
-        super().__init__(party, workload, seed, options, user)
-        self._ctx = Context(party, seed, Settings.of(options))
-        self._program = program(workload, self._ctx, seed or 0, user)
+    def build(self) -> None:
+        """P0's weights are folded and rounded here."""
+        self._ctx = Context(self.party, self.seed, self.options)
+        self._program = program(self.workload, self._ctx, self.seed or 0, self.user)
 
     @classmethod
-    def check(cls, workload: Workload, options: Mapping[str, Any]) -> None:
+    def check(cls, workload: Workload, options: Settings, user: UserInput | None = None) -> None:
         """A function must be one of `functions`; the masks of a step must fit a party's memory."""
-        settings = Settings.of(options)
         if isinstance(workload, Nonlinear) and not known(workload.op):
             raise Unsupported(f"there is no protocol for {workload.op}")
-        check_memory(workload, settings)
+        check_memory(workload, options)
 
     def prepare(self) -> None:
         """Keys, then what is opened once."""
@@ -77,42 +67,26 @@ class MPCFormer(System):
         return self._program.output()
 
     @classmethod
-    def reveal(
-        cls,
-        parts: Mapping[Role, tuple[Tensor, ...]],
-        workload: Workload,
-        options: Mapping[str, Any],
-    ) -> Tensor:
+    def reveal(cls, parts: Parts, workload: Workload, options: Settings) -> Tensor:
         """What P1 knows already, or the sum of the shares, decoded."""
         if isinstance(workload, Argmax):
             return parts[P1][0]
         if isinstance(workload, Generation):
             return parts[P1][0] if len(parts[P1]) == 1 else torch.cat(parts[P1])
         share = parts[P0][0] + parts[P1][0]
-        return decode(share, answer_frac(workload, Settings.of(options)))
+        return decode(share, answer_frac(workload, options))
 
     @classmethod
-    def plaintext(cls, workload: Workload, seed: int, options: Mapping[str, Any]) -> Tensor:
+    def plaintext(cls, workload: Workload, seed: int, options: Settings) -> Tensor:
         """The answer with this system's own approximations in float64."""
-        if isinstance(workload, Generation):
-            raise ValueError("a generation is compared step by step, see plain_model")
-        return plain.answer(workload, seed, Settings.of(options))
+        return plain.answer(workload, seed, options)
 
     @classmethod
-    def plain_model(
-        cls, workload: Generation, seed: int, options: Mapping[str, Any]
-    ) -> ModelForward:
+    def plain_model(cls, workload: Generation, seed: int, options: Settings) -> ModelForward:
         """The model with this system's own approximations in float64."""
-        return plain.model(workload, seed, Settings.of(options))
+        return plain.model(workload, seed, options)
 
     @classmethod
-    def tolerance(cls, workload: Workload) -> float:
-        """Relative rms against the system's own approximations; an index must be right."""
-        if isinstance(workload, Argmax):
-            return 0.0
-        return 1e-2 if isinstance(workload, Generation) else 2e-3
-
-    @classmethod
-    def cost(cls, workload: Workload, options: Mapping[str, Any]) -> dict[Phase, PhaseCost]:
+    def cost(cls, workload: Workload, options: Settings) -> dict[Phase, PhaseCost]:
         """Closed forms of `cost`."""
-        return cost.cost(workload, Settings.of(options))
+        return cost.cost(workload, options)

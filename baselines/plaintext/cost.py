@@ -5,7 +5,7 @@ from typing import assert_never
 
 from protocols.party import P0, P1, Phase
 from protocols.system import PhaseCost
-from protocols.workload import Argmax, Generation, Layer, Nonlinear, Workload, steps
+from protocols.workload import Argmax, Generation, Layer, Linear, Nonlinear, Workload, steps
 
 FLOAT, INTEGER = 4, 8
 RULE_BYTES = 4 * 8  # how to pick a token
@@ -45,6 +45,8 @@ def _messages(workload: Workload) -> tuple[int, int]:
             return FLOAT * n, INTEGER
         case Nonlinear():
             return (FLOAT * prod(workload.shape),) * 2
+        case Linear(n, d_in, d_out):
+            return FLOAT * n * d_in, FLOAT * n * d_out
         case Layer():
             return (FLOAT * workload.q_len * workload.spec.d_model,) * 2
         case Generation():

@@ -4,6 +4,7 @@
 |---|---|---|
 | argmax | float32 (n,) | the index, int64 |
 | nonlinear | float32 of the shape | float32 of the shape |
+| linear | float32 (n, d_in) | float32 (n, d_out) |
 | layer | float32 (q_len, d_model); cached rows before, in phase input | float32 (q_len, d_model) |
 | generation | the new token ids, int64, and how to pick, float64 (4,) | the token, int64 |
 | generation, BERT | the token ids, int64 | float32 (n, d_model) |
@@ -18,17 +19,29 @@ from typing import assert_never
 import torch
 from torch import Tensor
 
-from baselines.forward import EXACT, LayerForward, ModelForward
-from protocols.inputs import argmax_input, layer_input, nonlinear_input, prompt_tokens
-from protocols.permllm.sampling import Picker
+from baselines.forward import EXACT, LayerForward, ModelForward, linear
+from protocols.inputs import (
+    argmax_input,
+    layer_input,
+    linear_input,
+    nonlinear_input,
+    prompt_tokens,
+)
 from protocols.plain import apply_nonlinear
+from protocols.sampling import Picker
 from protocols.transformer.rotary import rotary_tables
 from protocols.transformer.source import model_weights
-from protocols.transformer.weights import LayerWeights, synthetic_layer
+from protocols.transformer.weights import (
+    LayerWeights,
+    synthetic_layer,
+    synthetic_linear,
+)
+from protocols.transformer.weights import Linear as LinearWeights
 from protocols.workload import (
     Argmax,
     Generation,
     Layer,
+    Linear,
     Nonlinear,
     Sampling,
     UserInput,
@@ -95,6 +108,27 @@ class NonlinearService(Service):
     def reply(self, step: int, request: Message) -> Tensor:
         """See the base class."""
         return apply_nonlinear(self._work.op, request[0]).float()
+
+
+class LinearService(Service):
+    """One linear layer."""
+
+    def __init__(self, work: Linear, seed: int) -> None:
+        self._work, self._seed = work, seed
+        self._weights: LinearWeights | None = None
+
+    def load(self) -> None:
+        """See the base class."""
+        self._weights = synthetic_linear(self._work.d_out, self._work.d_in, self._seed)
+
+    def request(self, step: int) -> Message:
+        """See the base class."""
+        return (linear_input(self._work.n, self._work.d_in, self._seed).float(),)
+
+    def reply(self, step: int, request: Message) -> Tensor:
+        """See the base class."""
+        assert self._weights is not None
+        return linear(self._weights, request[0])
 
 
 class LayerService(Service):
@@ -202,6 +236,8 @@ def service(workload: Workload, seed: int, user: UserInput | None) -> Service:
             return ArgmaxService(workload, seed)
         case Nonlinear():
             return NonlinearService(workload, seed)
+        case Linear():
+            return LinearService(workload, seed)
         case Layer():
             return LayerService(workload, seed)
         case Generation():

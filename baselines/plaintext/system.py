@@ -4,16 +4,16 @@ P0 computes in float32 on the model in the clear; P1's request and P0's reply cr
 every other system's messages, one each way a step. P2 has nothing to do.
 """
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from baselines.plaintext import cost
 from baselines.plaintext.services import service
-from protocols.party import P0, P1, Party, Phase, Role
-from protocols.system import PhaseCost, System, Unsupported
+from protocols.options import NoOptions
+from protocols.party import P0, P1, Phase, Role
+from protocols.system import Parts, PhaseCost, System, Unsupported
 from protocols.workload import Argmax, Generation, UserInput, Workload
 
 LIMIT_BYTES = 12 << 30
@@ -22,24 +22,15 @@ LIMIT_BYTES = 12 << 30
 class Plaintext(System):
     """The same model without privacy."""
 
-    name: ClassVar[str] = "plaintext"
-    summary: ClassVar[str] = "No privacy: the model in the clear at P0, prompt and answer travel"
     online_roles: ClassVar[tuple[Role, ...]] = (P0, P1)
 
-    def __init__(
-        self,
-        party: Party,
-        workload: Workload,
-        seed: int | None,
-        options: Mapping[str, Any],
-        user: UserInput | None = None,
-    ) -> None:
-        super().__init__(party, workload, seed, options, user)
-        self._service = service(workload, seed or 0, user)
+    def build(self) -> None:
+        """Both sides of the experiment."""
+        self._service = service(self.workload, self.seed or 0, self.user)
         self._answer: tuple[Tensor, ...] = ()
 
     @classmethod
-    def check(cls, workload: Workload, options: Mapping[str, Any]) -> None:
+    def check(cls, workload: Workload, options: NoOptions, user: UserInput | None = None) -> None:
         """A model's weights must fit P0's memory."""
         if not isinstance(workload, Generation):
             return
@@ -53,9 +44,6 @@ class Plaintext(System):
         """P0 makes or reads the weights."""
         if self.party.role == P0:
             self._service.load()
-
-    def offline(self, step: int) -> None:
-        """Nothing."""
 
     def share_input(self, step: int) -> None:
         """Cached rows to P0."""
@@ -80,12 +68,7 @@ class Plaintext(System):
         return self._answer
 
     @classmethod
-    def reveal(
-        cls,
-        parts: Mapping[Role, tuple[Tensor, ...]],
-        workload: Workload,
-        options: Mapping[str, Any],
-    ) -> Tensor:
+    def reveal(cls, parts: Parts, workload: Workload, options: NoOptions) -> Tensor:
         """P1's answer; for a token, with the logits that it was picked from."""
         (answer,) = parts[P1]
         if isinstance(workload, Argmax):
@@ -100,6 +83,6 @@ class Plaintext(System):
         return 0.0 if isinstance(workload, Argmax) else 1e-4
 
     @classmethod
-    def cost(cls, workload: Workload, options: Mapping[str, Any]) -> dict[Phase, PhaseCost]:
+    def cost(cls, workload: Workload, options: NoOptions) -> dict[Phase, PhaseCost]:
         """Closed forms of `cost`."""
         return cost.cost(workload)

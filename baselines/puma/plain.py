@@ -6,12 +6,13 @@ from torch import Tensor
 from baselines.forward import Functions, LayerForward, ModelForward
 from baselines.puma import approx
 from baselines.puma.functions import FUNCTIONS
-from protocols.inputs import argmax_input, layer_input, nonlinear_input
+from protocols import plain as exact
+from protocols.inputs import layer_input, nonlinear_input
 from protocols.transformer.rotary import rotary_tables
 from protocols.transformer.source import model_weights
 from protocols.transformer.spec import TransformerSpec
 from protocols.transformer.weights import synthetic_layer
-from protocols.workload import Argmax, Generation, Layer, Nonlinear
+from protocols.workload import Generation, Layer, Nonlinear, Workload
 
 HIDDEN = -float(1 << 20)  # what a key that is not seen adds to its score
 
@@ -34,13 +35,13 @@ def _activate(spec: TransformerSpec, inner: Tensor) -> Tensor:
 APPROXIMATE = Functions(_normalize, _softmax, _activate)
 
 
-def answer(workload: Argmax | Nonlinear | Layer, seed: int) -> Tensor:
+def answer(workload: Workload, seed: int) -> Tensor:
     """The answer on the synthetic input of `seed`: an index, or float64 of the workload's shape."""
-    if isinstance(workload, Argmax):
-        return argmax_input(workload.n, seed).argmax()
     if isinstance(workload, Nonlinear):
         given = nonlinear_input(workload.op, workload.shape, seed)
         return FUNCTIONS[workload.op].plain(given)
+    if not isinstance(workload, Layer):
+        return exact.answer(workload, seed)
     spec = workload.spec
     own = layer_input(spec, workload.q_len, workload.kv_len, seed)
     cache = (own.past_k, own.past_v)

@@ -13,18 +13,28 @@ from baselines.puma.functions import FUNCTIONS
 from baselines.puma.generation import Model, ModelShares, share_model
 from baselines.puma.give import give
 from baselines.puma.layer import Layer, LayerShares, Tokens, share_layer
+from baselines.puma.linear import SharedLinear, share_linear
 from baselines.puma.lookup import USER
 from baselines.puma.maximum import argmax
 from baselines.puma.rounds import Running, drive
 from baselines.puma.share import Share, decode, encode
-from protocols.inputs import LayerInput, argmax_input, layer_input, nonlinear_input, prompt_tokens
+from baselines.puma.truncate import truncate
+from protocols.inputs import (
+    LayerInput,
+    argmax_input,
+    layer_input,
+    linear_input,
+    nonlinear_input,
+    prompt_tokens,
+)
 from protocols.party import P0, P1, Party
 from protocols.transformer.rotary import rotary_tables
 from protocols.transformer.source import model_weights
-from protocols.transformer.weights import synthetic_layer
+from protocols.transformer.weights import synthetic_layer, synthetic_linear
 from protocols.workload import (
     Argmax,
     Generation,
+    Linear,
     Nonlinear,
     UserInput,
     Workload,
@@ -144,6 +154,33 @@ class NonlinearProgram(SharedOutput):
         return await FUNCTIONS[self._work.op].run(self.ctx, x)
 
 
+class LinearProgram(SharedOutput):
+    """One linear layer."""
+
+    def __init__(self, party: Party, ctx: Context, workload: Linear, seed: int) -> None:
+        super().__init__(party, ctx, seed)
+        self._work = workload
+        self._linear: SharedLinear | None = None
+
+    def prepare(self) -> None:
+        """Share the weights."""
+        shape = (self._work.d_out, self._work.d_in)
+        own = synthetic_linear(*shape, self.seed) if self.owns_weights else None
+        self._linear = self.run(share_linear(self.ctx, shape, own))
+
+    def share_input(self, step: int) -> None:
+        """x in shared form."""
+        n, d_in = self._work.n, self._work.d_in
+        own = linear_input(n, d_in, self.seed) if self.owns_input else None
+        self._x = self.run(self.give(own, (n, d_in)))
+
+    async def walk(self, x: Share) -> Share:
+        """See the class."""
+        if self._linear is None:
+            raise RuntimeError("prepare comes before online")
+        return await truncate(self.ctx, self._linear(x), FRAC)
+
+
 class LayerProgram(SharedOutput):
     """One transformer layer."""
 
@@ -252,6 +289,8 @@ def program(
             return ArgmaxProgram(party, ctx, workload, seed)
         case Nonlinear():
             return NonlinearProgram(party, ctx, workload, seed)
+        case Linear():
+            return LinearProgram(party, ctx, workload, seed)
         case LayerWork():
             return LayerProgram(party, ctx, workload, seed)
         case Generation():

@@ -6,8 +6,7 @@ P1, the answer. There is no offline phase: all randomness that two roles share i
 keys, and P2's part of a truncation depends on the data.
 """
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -21,45 +20,38 @@ from baselines.puma.functions import FUNCTIONS
 from baselines.puma.generation import generation_cost, share_model_cost
 from baselines.puma.give import give_cost
 from baselines.puma.layer import layer_cost, share_layer_cost
+from baselines.puma.linear import share_linear_cost
 from baselines.puma.lookup import USER
 from baselines.puma.maximum import argmax_cost
 from baselines.puma.memory import check_memory
 from baselines.puma.programs import program
 from baselines.puma.rounds import drive
 from baselines.puma.share import decode
+from baselines.puma.truncate import truncate_cost
 from baselines.puma.warm import warm_up
-from protocols.party import P1, ROLES, Party, Phase, Role
-from protocols.system import PhaseCost, System, Unsupported
-from protocols.workload import Argmax, Generation, Layer, Nonlinear, UserInput, Workload
+from protocols.options import NoOptions
+from protocols.party import P1, ROLES, Phase, Role
+from protocols.system import Parts, PhaseCost, System, Unsupported
+from protocols.workload import Argmax, Generation, Layer, Linear, Nonlinear, UserInput, Workload
 
 
 class Puma(System):
     """Replicated shares in Z_2^64 with 18 fractional bits."""
 
-    name: ClassVar[str] = "puma"
-    summary: ClassVar[str] = (
-        "Puma: three-party replicated shares, piecewise GeLU, clipped exponential"
-    )
     online_roles: ClassVar[tuple[Role, ...]] = ROLES
 
-    def __init__(
-        self,
-        party: Party,
-        workload: Workload,
-        seed: int | None,
-        options: Mapping[str, Any],
-        user: UserInput | None = None,
-    ) -> None:
-        super().__init__(party, workload, seed, options, user)
-        if user is not None and user.sampling.temperature > 0:
-            raise Unsupported("puma reveals the likeliest token alone: it cannot sample")
+    def build(self) -> None:
+        """Kernels are compiled or loaded here."""
         warm_up()
-        self._ctx = Context(party.role, seed)
-        self._program = program(party, self._ctx, workload, seed or 0, user)
+        self._ctx = Context(self.party.role, self.seed)
+        seed = self.seed or 0
+        self._program = program(self.party, self._ctx, self.workload, seed, self.user)
 
     @classmethod
-    def check(cls, workload: Workload, options: Mapping[str, Any]) -> None:
+    def check(cls, workload: Workload, options: NoOptions, user: UserInput | None = None) -> None:
         """Every function must have a protocol, and the shares of the weights must fit."""
+        if user is not None and user.sampling.temperature > 0:
+            raise Unsupported("puma reveals the likeliest token alone: it cannot sample")
         if isinstance(workload, Nonlinear) and workload.op not in FUNCTIONS:
             raise Unsupported(f"puma has no protocol for {workload.op}")
         check_memory(workload)
@@ -88,12 +80,7 @@ class Puma(System):
         return self._program.output()
 
     @classmethod
-    def reveal(
-        cls,
-        parts: Mapping[Role, tuple[Tensor, ...]],
-        workload: Workload,
-        options: Mapping[str, Any],
-    ) -> Tensor:
+    def reveal(cls, parts: Parts, workload: Workload, options: NoOptions) -> Tensor:
         """What P1 knows already, or the sum of the shares, decoded."""
         if isinstance(workload, Argmax):
             return parts[P1][0]
@@ -105,16 +92,12 @@ class Puma(System):
         return decode(total, FRAC)
 
     @classmethod
-    def plaintext(cls, workload: Workload, seed: int, options: Mapping[str, Any]) -> Tensor:
+    def plaintext(cls, workload: Workload, seed: int, options: NoOptions) -> Tensor:
         """The answer with this system's own approximations in float64."""
-        if isinstance(workload, Generation):
-            raise ValueError("a generation is compared step by step, see plain_model")
         return plain.answer(workload, seed)
 
     @classmethod
-    def plain_model(
-        cls, workload: Generation, seed: int, options: Mapping[str, Any]
-    ) -> ModelForward:
+    def plain_model(cls, workload: Generation, seed: int, options: NoOptions) -> ModelForward:
         """The model with this system's own approximations in float64."""
         return plain.model(workload, seed)
 
@@ -126,7 +109,7 @@ class Puma(System):
         return 1e-2 if isinstance(workload, Generation) else 1e-3
 
     @classmethod
-    def cost(cls, workload: Workload, options: Mapping[str, Any]) -> dict[Phase, PhaseCost]:
+    def cost(cls, workload: Workload, options: NoOptions) -> dict[Phase, PhaseCost]:
         """The costs that the protocols declare, put together."""
         given, shared, online = _costs(workload)
         return {
@@ -145,6 +128,9 @@ def _costs(workload: Workload) -> tuple[Cost, Cost, list[Cost]]:
         case Nonlinear(op, shape):
             size = torch.Size(shape).numel()
             return NOTHING, give_cost(USER, size), [FUNCTIONS[op].cost(shape)]
+        case Linear(n, d_in, d_out):
+            shared = give_cost(USER, n * d_in)
+            return share_linear_cost(d_out, d_in), shared, [truncate_cost(n * d_out)]
         case Layer(spec, q_len, kv_len):
             shared = give_cost(USER, q_len * spec.d_model)
             past = (kv_len - q_len) * spec.d_kv

@@ -4,24 +4,30 @@ Hydra's decorator is not used: it would write folders and print its own errors.
 """
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import cast, get_type_hints
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from harness.config.checkpoint import resolve
+from harness.config.errors import ConfigError
 from harness.config.explain import explain
-from harness.config.groups import CONF_DIR
+from harness.config.groups import CONF_DIR, GROUPS
 from harness.config.links import canonical_links
 from harness.config.overrides import check_single, parse
-from harness.config.schema import EXPERIMENTS, SYSTEMS, RunConfig
+from harness.config.runners import RUNNERS, with_checkpoint
+from harness.config.schema import EXPERIMENTS, RunConfig
+from harness.config.systems import system_schema
 from harness.config.validate import validate
+from harness.registry import OURS
 
 
 def compose_run(texts: Sequence[str], conf_dir: Path = CONF_DIR) -> RunConfig:
@@ -33,33 +39,68 @@ def compose_all(points: Sequence[Sequence[str]], conf_dir: Path = CONF_DIR) -> l
     """One checked configuration for each list of overrides. Raises ConfigError."""
     _register()
     with initialize_config_dir(str(conf_dir), job_name="permbench", version_base="1.3"):
-        return [_compose(point, conf_dir) for point in points]
+        bases: dict[tuple[str, ...], DictConfig] = {}
+        return [_compose(point, conf_dir, bases) for point in points]
 
 
-def _compose(texts: Sequence[str], conf_dir: Path) -> RunConfig:
+def _compose(
+    texts: Sequence[str], conf_dir: Path, bases: dict[tuple[str, ...], DictConfig]
+) -> RunConfig:
     overrides = parse(texts)
     check_single(overrides, conf_dir)
+    for override in overrides:
+        if override.key_or_group == "system":
+            _register_system(str(override.value()))
     try:
-        node = compose("config", overrides=[str(override.input_line) for override in overrides])
-        config = cast(RunConfig, OmegaConf.to_object(node))
+        config = cast(RunConfig, OmegaConf.to_object(_node(overrides, bases)))
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise explain(error, overrides, conf_dir) from error
-    return validate(resolve(replace(config, network=canonical_links(config.network))))
+    config = resolve(replace(config, network=canonical_links(config.network)))
+    return validate(with_checkpoint(config))
+
+
+def _node(overrides: Sequence[Override], bases: dict[tuple[str, ...], DictConfig]) -> DictConfig:
+    """What Hydra makes of `overrides`. The points of a sweep mostly choose the same options: Hydra
+    composes those once (`bases`), and plain values are set the way it would set them."""
+    values = [
+        o for o in overrides if o.key_or_group not in GROUPS and o.type == OverrideType.CHANGE
+    ]
+    others = tuple(str(override.input_line) for override in overrides if override not in values)
+    if others not in bases:
+        bases[others] = compose("config", overrides=list(others))
+    node = deepcopy(bases[others])
+    for override in values:
+        OmegaConf.update(node, override.key_or_group, override.value(), merge=True)
+    return node
 
 
 def _register() -> None:
     store = ConfigStore.instance()
-    store.store(name="run_schema", node=_open(RunConfig))
-    for group, schemas in (("experiment", EXPERIMENTS), ("system", SYSTEMS)):
-        for name, schema in schemas.items():
-            store.store(group=group, name=f"{name}_schema", node=_open(schema))
+    store.store(name="run_schema", node=open_schema(RunConfig))
+    for name, schema in EXPERIMENTS.items():
+        store.store(group="experiment", name=f"{name}_schema", node=open_schema(schema))
+    for name, runner in RUNNERS.items():
+        store.store(group="runner", name=f"{name}_schema", node=open_schema(runner))
+    for name in OURS:
+        store.store(group="system", name=f"{name}_schema", node=open_schema(system_schema(name)))
 
 
-def _open(schema: type) -> DictConfig:
+def _register_system(name: str) -> None:
+    """Systems of other packages have no file in conf/ and are imported when they are chosen."""
+    if name in OURS:
+        return
+    try:
+        node = open_schema(system_schema(name))
+    except OmegaConfBaseException as error:
+        raise ConfigError("system", f"{name}: {str(error).splitlines()[0]}") from error
+    ConfigStore.instance().store(group="system", name=name, node=node)
+
+
+def open_schema(schema: type) -> DictConfig:
     """A typed node that values may still be merged into: OmegaConf locks frozen dataclasses."""
     node: DictConfig = OmegaConf.structured(schema)
     OmegaConf.set_readonly(node, None)
     for key, hint in get_type_hints(schema).items():
         if is_dataclass(hint):
-            node[key] = _open(cast(type, hint))
+            node[key] = open_schema(cast(type, hint))
     return node

@@ -1,8 +1,12 @@
-"""The groups of conf/ and their options, read without composing anything."""
+"""The groups of conf/ and their options, read without composing anything.
+
+Systems of other packages are options of the group `system` without a file.
+"""
 
 from pathlib import Path
 
-from harness.config.errors import spell, unknown
+from harness.config.errors import ConfigError, spell, unknown
+from harness.registry import others, system_class
 
 # Beside the packages, in a checkout and in an installed wheel alike.
 CONF_DIR = Path(__file__).resolve().parents[2] / "conf"
@@ -11,11 +15,15 @@ GROUPS = ("experiment", "system", "model", "network", "runner", "shaper")
 
 def options(group: str, conf_dir: Path = CONF_DIR) -> list[str]:
     """The options of `group`, sorted."""
-    return sorted(path.stem for path in (conf_dir / group).glob("*.yaml"))
+    files = {path.stem for path in (conf_dir / group).glob("*.yaml")}
+    return sorted(files | others().keys() if group == "system" else files)
 
 
 def describe(group: str, option: str, conf_dir: Path = CONF_DIR) -> str:
-    """The one-line description in the first comment of an option's file."""
+    """The one-line description in the first comment of an option's file, or what a system of another
+    package says of itself."""
+    if group == "system" and option in others():
+        return _introduce(option)
     lines = (conf_dir / group / f"{option}.yaml").read_text(encoding="utf-8").splitlines()
     comments = (line.removeprefix("#").strip() for line in lines if line.startswith("#"))
     return next((text for text in comments if not text.startswith("@")), "")
@@ -26,3 +34,12 @@ def check_option(group: str, option: object, conf_dir: Path = CONF_DIR) -> None:
     names = options(group, conf_dir)
     if option not in names:
         raise unknown(group, f"no option {spell(option)}", names)
+
+
+def _introduce(name: str) -> str:
+    try:
+        summary = (system_class(name).__doc__ or "").partition("\n")[0]
+    except ConfigError as error:
+        return str(error)
+    package = others()[name].dist
+    return f"{summary} (package {package.name})" if package else summary

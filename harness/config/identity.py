@@ -22,5 +22,8 @@ def config_hash(config: RunConfig) -> str:
     for key in NOT_IDENTITY:
         del data[key]
     del data["network"]["source"]  # a citation
+    del data["calibration"]["max_age_s"]
+    if not data["trace"]:
+        del data["trace"]  # a traced run is another one; all others are named as before traces
     text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,6 +1,7 @@
 """Command-line overrides: Hydra's grammar, checked before anything is composed, and sweeps."""
 
 import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -9,18 +10,25 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
 
+from harness.config.call import LAUNCHER
 from harness.config.errors import ConfigError, unknown
 from harness.config.groups import CONF_DIR, GROUPS, check_option, options
 from harness.config.schema import RunConfig
 
 TOP_KEYS = tuple(field.name for field in fields(RunConfig))
+CALL_KEYS = ("continue_on_error", "sweep", "hydra", LAUNCHER)  # see `harness.config.call`
 LINKS = "network.links"
 
 
-def parse(texts: Sequence[str]) -> list[Override]:
+def is_call_word(text: str) -> bool:
+    """Whether an override is for the whole call, and part of no run."""
+    return re.split("[=./@]", text.lstrip("+~"), maxsplit=1)[0] in CALL_KEYS
+
+
+def parse(texts: Sequence[str], top_keys: Sequence[str] = TOP_KEYS) -> list[Override]:
     """Parse overrides such as `experiment.n=5`. Raises ConfigError for what is not one."""
     parser = OverridesParser.create()
-    return [_parse_one(parser, text) for text in texts]
+    return [_parse_one(parser, text, top_keys) for text in texts]
 
 
 def check_single(overrides: Sequence[Override], conf_dir: Path = CONF_DIR) -> None:
@@ -42,7 +50,7 @@ def expand_sweep(texts: Sequence[str], conf_dir: Path = CONF_DIR) -> list[list[s
     return [list(point) for point in itertools.product(*axes)]
 
 
-def _parse_one(parser: OverridesParser, text: str) -> Override:
+def _parse_one(parser: OverridesParser, text: str, top_keys: Sequence[str]) -> Override:
     try:
         override: Override = parser.parse_override(_normal(text))
     except HydraException as error:
@@ -55,7 +63,7 @@ def _parse_one(parser: OverridesParser, text: str) -> Override:
         raise ConfigError(text, "must look like key=value, without @package")
     if is_link and override.key_or_group.count(".") != 3:
         raise ConfigError(text, f"set one key of one direction, as {LINKS}.P1_P0.delay_ms=5")
-    _check_top(override)
+    _check_top(override, top_keys)
     return override
 
 
@@ -65,10 +73,14 @@ def _normal(text: str) -> str:
     return "++" + bare.replace(">", "_") if bare.startswith(LINKS) else text
 
 
-def _check_top(override: Override) -> None:
-    top = override.key_or_group.partition(".")[0].partition("[")[0]
-    if top not in TOP_KEYS:
-        raise unknown(override.key_or_group or str(override.input_line), "unknown key", TOP_KEYS)
+def _check_top(override: Override, top_keys: Sequence[str]) -> None:
+    key = override.key_or_group
+    top = key.partition(".")[0].partition("[")[0]
+    if top in CALL_KEYS and top not in top_keys:
+        raise ConfigError(key, "is a key of `permbench run` alone")
+    if top not in top_keys:
+        names = (*TOP_KEYS, *CALL_KEYS[:2])
+        raise unknown(key or str(override.input_line), "unknown key", names)
 
 
 def _values(override: Override, conf_dir: Path) -> list[str]:
@@ -79,7 +91,10 @@ def _values(override: Override, conf_dir: Path) -> list[str]:
         raise ConfigError(override.key_or_group, "interval() has no points; use range() or a list")
     value = override.value()
     if not isinstance(value, Glob):
-        return [f"{key}={text}" for text in override.sweep_string_iterator()]
+        points = [f"{key}={text}" for text in override.sweep_string_iterator()]
+        if not points:
+            raise ConfigError(override.key_or_group, f"{override.input_line} has no points")
+        return points
     names = [str(name) for name in value.filter(options(override.key_or_group, conf_dir))]
     if not names:
         raise ConfigError(override.key_or_group, f"{override.input_line} matches no option")

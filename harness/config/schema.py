@@ -8,11 +8,13 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, cast
 
 from harness.config.network import NetworkConfig
+from harness.registry import options_class
 from protocols.transformer.spec import Family, TransformerSpec
 from protocols.workload import (
     Argmax,
     Generation,
     Layer,
+    Linear,
     Nonlinear,
     NonlinearOp,
     Sampling,
@@ -107,6 +109,20 @@ class NonlinearConfig(ExperimentConfig):
 
 
 @dataclass(frozen=True)
+class LinearConfig(ExperimentConfig):
+    """One linear layer from `d_in` to `d_out` on `n` rows."""
+
+    uses_model: ClassVar[bool] = False
+    n: int
+    d_in: int
+    d_out: int
+
+    def workload(self, model: ModelConfig) -> Workload:
+        """See the base class; the model plays no part."""
+        return Linear(self.n, self.d_in, self.d_out)
+
+
+@dataclass(frozen=True)
 class LayerConfig(ExperimentConfig):
     """One layer of the model on `q_len` new tokens, `kv_len` keys in all (new ones included)."""
 
@@ -159,33 +175,14 @@ class GenerateConfig(ExperimentConfig):
 
 @dataclass(frozen=True)
 class SystemConfig:
-    """A system under test. A system with options of its own has a sub-class."""
+    """A system under test. `harness.config.systems` adds the fields of the system's options."""
 
     name: str
 
-    def options(self) -> dict[str, Any]:
-        """The system's own options, by name."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "name"}
-
-
-@dataclass(frozen=True)
-class PermLLMConfig(SystemConfig):
-    """PermLLM. domain: ring64, or the authors' float32 with masks of `mask_scale` times a tensor's
-    scale. weight_bits: 16 or 32, of P0's integer weights."""
-
-    domain: str
-    mask_scale: float
-    weight_bits: int
-
-
-@dataclass(frozen=True)
-class MPCFormerConfig(SystemConfig):
-    """MPCFormer. approx: quad+2quad, quad+2relu or exact. reuse_weight_masks: open weights once
-    instead of at every product. truncation: local (may fail, rarely) or exact."""
-
-    approx: str
-    reuse_weight_masks: bool
-    truncation: str
+    def options(self) -> Any:
+        """The system's own options. Raises ValueError."""
+        given = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "name"}
+        return options_class(self.name)(**given)
 
 
 @dataclass(frozen=True)
@@ -204,9 +201,11 @@ class ShaperConfig:
 
 @dataclass(frozen=True)
 class CalibrationConfig:
-    """strict: refuse to run over a link outside tolerance (else record it and flag it)."""
+    """strict: refuse to run over a link outside tolerance (else record it and flag it). max_age_s: for
+    how long a good measurement of the same links counts, between runs of the same parties."""
 
     strict: bool = True
+    max_age_s: float = 60.0
 
 
 @dataclass(frozen=True)
@@ -215,7 +214,8 @@ class RunConfig:
 
     repeat, warmup: measured and unmeasured online evaluations. threads: of compute, per party.
     seed: of inputs, weights and keys; null draws them from the operating system. timeout_s: longest
-    silence of a party. shape: the phases that are shaped. force: measure again what is stored.
+    silence of a party. shape: the phases that are shaped. trace: keep what `permbench replay` needs.
+    force: measure again what is stored.
     """
 
     experiment: ExperimentConfig
@@ -230,6 +230,7 @@ class RunConfig:
     seed: int | None = 1
     timeout_s: float = 120.0
     shape: str = "online"
+    trace: bool = False
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     force: bool = False
     results_dir: str = "results/runs"
@@ -253,14 +254,8 @@ class RunConfig:
 EXPERIMENTS: dict[str, type[ExperimentConfig]] = {
     "argmax": ArgmaxConfig,
     "nonlinear": NonlinearConfig,
+    "linear": LinearConfig,
     "layer": LayerConfig,
     "model": WholeModelConfig,
     "generate": GenerateConfig,
-}
-# One row for each system; the file conf/system/<name>.yaml gives its options their values.
-SYSTEMS: dict[str, type[SystemConfig]] = {
-    "permllm": PermLLMConfig,
-    "mpcformer": MPCFormerConfig,
-    "puma": SystemConfig,
-    "plaintext": SystemConfig,
 }

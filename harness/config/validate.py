@@ -7,26 +7,23 @@ from typing import get_args
 from harness.config.errors import rejected
 from harness.config.groups import options
 from harness.config.network import DirectionConfig, LinkConfig, NetworkConfig
+from harness.config.runners import check_runner
 from harness.config.schema import (
     EXPERIMENTS,
-    SYSTEMS,
     ArgmaxConfig,
     GenerateConfig,
     LayerConfig,
+    LinearConfig,
     ModelConfig,
-    MPCFormerConfig,
     NonlinearConfig,
-    PermLLMConfig,
     RunConfig,
-    SystemConfig,
     WholeModelConfig,
 )
+from harness.config.systems import check_options, system_schema
 from protocols.transformer.spec import Family
 from protocols.workload import NonlinearOp
 
 SHAPED_PHASES = ("online", "all")
-DOMAINS = ("ring64", "float32")
-APPROXIMATIONS = ("quad+2quad", "quad+2relu", "exact")
 
 
 def validate(config: RunConfig) -> RunConfig:
@@ -35,7 +32,7 @@ def validate(config: RunConfig) -> RunConfig:
     _names(config)
     _model(config.model)
     _experiment(config)
-    _system(config.system)
+    check_options(config.system)
     _network(config.network, emulated=config.shaper.name == "emulated")
     return config
 
@@ -48,6 +45,9 @@ def _plain_keys(config: RunConfig) -> None:
         raise rejected("seed", config.seed, "null or a whole number from 0 to 2^63 - 1")
     if not 0 < config.timeout_s < math.inf:
         raise rejected("timeout_s", config.timeout_s, "a number > 0")
+    if not 0 <= config.calibration.max_age_s < math.inf:
+        rule = "a number ≥ 0 (0: calibrate before every run)"
+        raise rejected("calibration.max_age_s", config.calibration.max_age_s, rule)
     one_of("shape", config.shape, SHAPED_PHASES)
     if not config.results_dir:
         raise rejected("results_dir", config.results_dir, "a folder")
@@ -59,10 +59,11 @@ def _names(config: RunConfig) -> None:
             raise rejected(key, name, "a name")
     if EXPERIMENTS.get(config.experiment.name) is not type(config.experiment):
         raise rejected("experiment.name", config.experiment.name, "left as the option gives it")
-    one_of("system.name", config.system.name, SYSTEMS)
-    if SYSTEMS[config.system.name] is not type(config.system):
+    one_of("system.name", config.system.name, options("system"))
+    if system_schema(config.system.name) is not type(config.system):
         raise rejected("system.name", config.system.name, "left as the option gives it")
     one_of("runner.name", config.runner.name, options("runner"))
+    check_runner(config.runner)
     one_of("shaper.name", config.shaper.name, options("shaper"))
 
 
@@ -105,6 +106,9 @@ def _experiment(config: RunConfig) -> None:
             if not shape or min(shape) < 1:
                 rule = "a list of whole numbers ≥ 1, e.g. [32,1024]"
                 raise rejected("experiment.shape", shape, rule)
+        case LinearConfig() as linear:
+            for key in ("n", "d_in", "d_out"):
+                at_least(f"experiment.{key}", getattr(linear, key), 1)
         case LayerConfig() as layer:
             _layer(layer, config.model)
         case WholeModelConfig(prompt_len=prompt_len, new_tokens=new_tokens):
@@ -144,18 +148,6 @@ def _once(config: RunConfig) -> None:
     if (config.repeat, config.warmup) != (1, 0):
         key, value = ("repeat", config.repeat) if config.repeat != 1 else ("warmup", config.warmup)
         raise rejected(key, value, "repeat=1 and warmup=0 with experiment=generate")
-
-
-def _system(system: SystemConfig) -> None:
-    if isinstance(system, MPCFormerConfig):
-        one_of("system.approx", system.approx, APPROXIMATIONS)
-        one_of("system.truncation", system.truncation, ("local", "exact"))
-    if isinstance(system, PermLLMConfig):
-        one_of("system.domain", system.domain, DOMAINS)
-        if system.weight_bits not in (16, 32):
-            raise rejected("system.weight_bits", system.weight_bits, "16 or 32")
-        if not 0 < system.mask_scale < math.inf:
-            raise rejected("system.mask_scale", system.mask_scale, "a number > 0")
 
 
 def _layer(layer: LayerConfig, model: ModelConfig) -> None:

@@ -57,6 +57,7 @@ class Runner(ABC):
     host = "127.0.0.1"  # where the harness listens, and the parties reach it
     port = 0  # 0: any free one
     secret: bytes | None = None  # of runs whose parties are told it by somebody else
+    tc = False  # whether the parties may change their interfaces
     start_timeout_s = 60.0  # from the launch to the last party's first word
 
     def open(self) -> None:

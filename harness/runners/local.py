@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from harness.config.schema import RunnerConfig
 from harness.runners.base import WORKER, Door, Place, Runner
@@ -29,13 +30,20 @@ class Local(Runner):
 class Child(Place):
     """A child process in a session of its own; the secret goes in on its standard input."""
 
-    def __init__(self, argv: Sequence[str], secret: str, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        argv: Sequence[str],
+        secret: str,
+        environment: Mapping[str, str],
+        cwd: Path | None = None,
+    ) -> None:
         self._process = subprocess.Popen(
             argv,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env=os.environ | environment,
+            cwd=cwd,
             start_new_session=True,  # Ctrl-C is for the harness, which then ends its parties
         )
         assert self._process.stdin is not None

@@ -7,19 +7,28 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from harness.doctor import Check, run_checks, usable
+from harness.doctor import Check, remove_left_behind, run_checks, usable
 from harness.table import print_fitting
 
 STYLES = {"ok": "green", "warning": "yellow", "missing": "red"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """None."""
+    """Cleaning up."""
     parser.description = "Check this machine. Exits with 0 if runner=local shaper=emulated work."
+    parser.add_argument(
+        "--clean",
+        action="store_true",
+        help="remove what killed runs left behind (namespaces, links, containers, networks), no more",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the table of checks."""
+    """Print the table of checks, or remove what was left behind."""
+    if args.clean:
+        for line in remove_left_behind() or ["nothing was left behind"]:
+            print(line)
+        return 0
     checks = run_checks()
     print_fitting([_table(checks), _table(checks, wrap=True)])
     works = usable(checks)

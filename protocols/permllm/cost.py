@@ -15,7 +15,7 @@ from protocols.permllm.bfv import public_key_bytes, query_bytes, reply_bytes
 from protocols.permllm.domain import Domain
 from protocols.system import PhaseCost
 from protocols.transformer.spec import TransformerSpec
-from protocols.workload import Argmax, Generation, Layer, Nonlinear, Workload, steps
+from protocols.workload import Argmax, Generation, Layer, Linear, Nonlinear, Workload, steps
 
 Bytes = Counter[tuple[Role, Role]]
 EXPONENT_BYTES = 8
@@ -32,6 +32,8 @@ def cost(workload: Workload, domain: Domain) -> dict[Phase, PhaseCost]:
             return sizes.argmax(n)
         case Nonlinear():
             return sizes.nonlinear(prod(workload.shape))
+        case Linear(n, d_in, d_out):
+            return sizes.linear(n, d_in, d_out)
         case Layer():
             return sizes.layer(workload)
         case Generation():
@@ -64,6 +66,17 @@ class Sizes:
             "offline": PhaseCost(1, self._permuted_offline(size)),
             "input": PhaseCost(1, {(P1, P0): self.wide * size}),
             "online": PhaseCost(2, self._permuted_online(size)),
+        }
+
+    def linear(self, n: int, d_in: int, d_out: int) -> dict[Phase, PhaseCost]:
+        """One linear layer."""
+        weights = Counter({(P0, P1): self.wide * d_out * d_in})
+        exponent = Counter({(P0, P1): EXPONENT_BYTES, (P0, P2): EXPONENT_BYTES})
+        return {
+            "prepare": PhaseCost(2, _KEYS + weights + exponent),
+            "offline": PhaseCost(2, self._linear_offline(n * d_out)),
+            "input": PhaseCost(1, {(P1, P0): self.wide * n * d_in}),
+            "online": PhaseCost(0),
         }
 
     def layer(self, work: Layer) -> dict[Phase, PhaseCost]:

@@ -18,15 +18,14 @@ times the tensor's scale. Scales (`frac`) are labels without effect. Weaker: a b
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from protocols.arith import ring
 from protocols.arith.prg import Stream
+from protocols.permllm.options import PermLLMOptions
 
 VALUE_FRAC = 14  # smallest scale of an activation that enters a linear layer
 LINEAR_FRAC = 30  # scale of every linear layer's output, and of the residual stream
@@ -252,11 +251,9 @@ class Float32(Domain):
         return x @ w
 
 
-def domain_of(options: Mapping[str, Any]) -> Domain:
-    """The domain that a system's options ask for: `domain`, `mask_scale`."""
-    if options.get("domain", "ring64") == "float32":
-        return Float32(options.get("mask_scale", 10.0))
-    return Ring64()
+def domain_of(options: PermLLMOptions) -> Domain:
+    """The domain that the options ask for."""
+    return Float32(options.mask_scale) if options.domain == "float32" else Ring64()
 
 
 def _shift_right_logical(x: Tensor, bits: int) -> Tensor:

@@ -33,21 +33,21 @@ from protocols.permllm.layer import (
     Tokens,
     TransformerLayer,
     fixed_gains,
-    fold,
     normalize,
 )
 from protocols.permllm.linear import Diagonal, Linear, NarrowLinear
 from protocols.permllm.masked import Masked
 from protocols.permllm.permuted import Permuted
 from protocols.permllm.program import Program
-from protocols.permllm.sampling import Picker
 from protocols.permllm.select import Selection
 from protocols.permllm.share import NarrowInput
+from protocols.sampling import Picker
 from protocols.transformer.model import ModelWeights, positions, visible_prefix
 from protocols.transformer.rotary import rotary_tables
 from protocols.transformer.source import model_weights
 from protocols.transformer.spec import TransformerSpec
-from protocols.workload import Generation, StepPlan, UserInput, steps
+from protocols.transformer.weights import fold
+from protocols.workload import Generation, UserInput, steps
 
 
 class Embedding:
@@ -123,7 +123,6 @@ class GenerationProgram(Program):
         self._selection = Selection(ctx, "select")
         self._set_user(user or UserInput())
         self._answer: tuple[Tensor, ...] = ()
-        self._length = 0
 
     def _set_user(self, user: UserInput) -> None:
         """What P1 alone knows: its prompt and how it picks."""
@@ -156,12 +155,10 @@ class GenerationProgram(Program):
     def offline(self, step: int) -> None:
         """Walk one step on masks."""
         if step == 0:
-            self._length = 0
             self._next = self._prompt
             for layer in self._layers:
                 layer.cache.clear()
-        plan = self._plan[step]
-        last = self._through_layers(plan, None)
+        last = self._through_layers(step, None)
         if self._has_head:
             self._selection.offline(self._logits(last))
         else:
@@ -169,9 +166,7 @@ class GenerationProgram(Program):
 
     def online(self, step: int) -> None:
         """Walk one step on values; P1 ends up with the token."""
-        plan = self._plan[step]
-        last = self._through_layers(plan, self._next)
-        self._length += plan.tokens
+        last = self._through_layers(step, self._next)
         if not self._has_head:
             self._reveal_hidden(last)
             return
@@ -183,10 +178,11 @@ class GenerationProgram(Program):
         """P1: token and permuted logits; P0: the permutation. BERT: hidden states at P1."""
         return () if self.ctx.role == P2 else self._answer
 
-    def _through_layers(self, plan: StepPlan, tokens: list[int] | None) -> Masked:
+    def _through_layers(self, step: int, tokens: list[int] | None) -> Masked:
         spec, work = self._work.spec, self._work
-        x = self._embedding(tokens, plan.tokens, self._length)
-        span = range(self._length, self._length + plan.tokens)
+        first, count = sum(plan.tokens for plan in self._plan[:step]), self._plan[step].tokens
+        x = self._embedding(tokens, count, first)
+        span = range(first, first + count)
         tables = (
             rotary_tables(spec, *positions(spec, work.prompt_len, span)) if spec.rotary else None
         )

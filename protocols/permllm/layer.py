@@ -35,23 +35,11 @@ from protocols.permllm.permuted import Permuted
 from protocols.permllm.rotary import Rotary, Tables
 from protocols.transformer.reference import gelu, layer_norm, rms_norm
 from protocols.transformer.spec import TransformerSpec
-from protocols.transformer.weights import LayerWeights, Norm
-from protocols.transformer.weights import Linear as PlainLinear
+from protocols.transformer.weights import LayerWeights, Norm, fold
 
 PROBABILITY_FRAC = 16  # scale of softmax outputs
 NORM_WINDOW_FRAC = 18  # residual values up to 2^13, seen with 18 fractional bits
-HIDDEN, HIDDEN_NOISE = -(2.0**14) - 2.0**13, 2.0**13  # what a key gets that a token may not see
-
-
-def fold(norm: Norm | None, linear: PlainLinear) -> PlainLinear:
-    """W·(g∘n + b) + c as one linear layer of n: (W·diag(g), W·b + c)."""
-    if norm is None:
-        return linear
-    bias = linear.bias
-    if norm.bias is not None:
-        moved = linear.weight @ norm.bias
-        bias = moved if bias is None else bias + moved
-    return PlainLinear(linear.weight * norm.gain, bias)
+HIDDEN, HIDDEN_NOISE = -(2.0**14) - 2.0**13, 2.0**13  # centre and width of `hiding_offsets`
 
 
 @dataclass(frozen=True)
@@ -61,6 +49,15 @@ class Tokens:
 
     tables: Tables | None
     prefix: int = 0
+
+
+def hiding_offsets(noise: Tensor) -> Tensor:
+    """What the scores of keys get that a token may not see, float64, from uniform int32 `noise`.
+
+    Uniform in [−28672, −20480): P1's window begins at −2^15, so a score down to −2^12 still fits below,
+    and one up to 2^12 stays far below every visible one.
+    """
+    return HIDDEN + HIDDEN_NOISE * noise.double() * 2.0**-32
 
 
 def normalize(spec: TransformerSpec, x: Tensor) -> Tensor:
@@ -220,8 +217,8 @@ class TransformerLayer:
             return scores
         future = torch.ones(n, length).triu(length - n + 1)
         future[:, :prefix] = 0
-        noise = self._ctx.p0p2(f"{self._name}/hidden").int32(*scores.shape).double() * 2.0**-32
-        lowered = future * (HIDDEN + HIDDEN_NOISE * (noise - 0.5))
+        noise = self._ctx.p0p2(f"{self._name}/hidden").int32(*scores.shape)
+        lowered = future * hiding_offsets(noise)
         return scores.shift_by(self._ctx.domain.encode(lowered, scores.frac))
 
     def _feed_forward(self, x: Masked) -> Masked:

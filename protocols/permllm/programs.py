@@ -1,28 +1,28 @@
 """What PermLLM runs for each experiment: the protocol steps put together."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
 from math import prod
-from typing import Any, assert_never
+from typing import assert_never
 
 import torch
 from torch import Tensor
 
-from protocols.inputs import argmax_input, layer_input, nonlinear_input
+from protocols.inputs import argmax_input, layer_input, linear_input, nonlinear_input
 from protocols.party import P0, P1
-from protocols.permllm.context import Context
+from protocols.permllm.context import Context, agree_exponents
 from protocols.permllm.domain import LINEAR_FRAC, WINDOW_FRAC
 from protocols.permllm.generation import GenerationProgram
 from protocols.permllm.layer import LayerLinears, Tokens, TransformerLayer
+from protocols.permllm.linear import Linear
 from protocols.permllm.masked import Masked
 from protocols.permllm.permuted import Permuted
 from protocols.permllm.program import Program
-from protocols.permllm.sampling import Picker
 from protocols.permllm.select import Selection
 from protocols.permllm.share import CachedRows, Input, NarrowInput
 from protocols.plain import apply_nonlinear
+from protocols.sampling import Picker
 from protocols.transformer.rotary import rotary_tables
-from protocols.transformer.weights import synthetic_layer
+from protocols.transformer.weights import synthetic_layer, synthetic_linear
 from protocols.workload import (
     ROW_OPS,
     Argmax,
@@ -34,6 +34,7 @@ from protocols.workload import (
     UserInput,
     Workload,
 )
+from protocols.workload import Linear as LinearWork
 
 OUTPUT_FRAC: dict[NonlinearOp, int] = {"softmax": 24}  # of small values
 DEFAULT_FRAC = 16
@@ -120,6 +121,35 @@ class NonlinearProgram(SharedOutput):
         self._x = self._input.online(own)
 
 
+class LinearProgram(SharedOutput):
+    """One linear layer: no message online."""
+
+    def __init__(self, ctx: Context, workload: LinearWork, seed: int, weight_bits: int) -> None:
+        shape = (workload.d_out, workload.d_in)
+        super().__init__(ctx, seed, Input(ctx, "input", (workload.n, workload.d_in), LINEAR_FRAC))
+        fixed = None
+        if self.owns_weights:
+            plain = synthetic_linear(*shape, seed)
+            fixed = ctx.domain.quantize(plain.weight, plain.bias, weight_bits)
+        self._linear = Linear(ctx, "linear", shape, fixed)
+        self._workload = workload
+
+    def prepare(self) -> None:
+        """Masked weights to P1."""
+        own = [self._linear.frac] if self.owns_weights else None
+        (self._linear.frac,) = agree_exponents(self.ctx, own, 1)
+        self._linear.prepare()
+
+    def share_input(self, step: int) -> None:
+        """x − λ to P0."""
+        work = self._workload
+        own = linear_input(work.n, work.d_in, self.seed) if self.owns_input else None
+        self._x = self._input.online(own)
+
+    def _walk(self, x: Masked) -> Masked:
+        return self._linear(self.ctx.truncate(x, x.frac - self._linear.in_frac))
+
+
 class LayerProgram(SharedOutput):
     """One transformer layer: 12 hops."""
 
@@ -163,25 +193,26 @@ def program(
     workload: Workload,
     ctx: Context,
     seed: int,
-    options: Mapping[str, Any],
+    weight_bits: int,
     user: UserInput | None,
 ) -> Program:
     """The program of one role for `workload`."""
-    bits: int = options.get("weight_bits", 16)
     match workload:
         case Argmax():
             return ArgmaxProgram(ctx, workload, seed)
         case Nonlinear():
             return NonlinearProgram(ctx, workload, seed)
+        case LinearWork():
+            return LinearProgram(ctx, workload, seed, weight_bits)
         case Layer():
-            return LayerProgram(ctx, workload, seed, bits)
+            return LayerProgram(ctx, workload, seed, weight_bits)
         case Generation():
-            return GenerationProgram(ctx, workload, seed, bits, user)
+            return GenerationProgram(ctx, workload, seed, weight_bits, user)
         case _:
             assert_never(workload)
 
 
-def answer_frac(workload: Nonlinear | Layer) -> int:
+def answer_frac(workload: Nonlinear | LinearWork | Layer) -> int:
     """Scale of the shared answer."""
     if isinstance(workload, Nonlinear):
         return OUTPUT_FRAC.get(workload.op, DEFAULT_FRAC)

@@ -4,43 +4,38 @@ P0 holds the weights, P1 the prompt and the answer, P2 deals correlated randomne
 no part online. Semi-honest, no two roles collude.
 """
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from protocols.party import P0, P1, P2, Party, Phase, Role
+from protocols.party import P0, P1, P2, Phase, Role
 from protocols.permllm import cost
 from protocols.permllm.bfv import MAX_IDS
 from protocols.permllm.context import Context
 from protocols.permllm.domain import domain_of
+from protocols.permllm.options import PermLLMOptions
 from protocols.permllm.programs import answer_frac, program
-from protocols.system import PhaseCost, System, Unsupported
+from protocols.system import Parts, PhaseCost, System, Unsupported
 from protocols.workload import Argmax, Generation, UserInput, Workload
 
 
 class PermLLM(System):
     """Masked sharing, secure random permutation, BFV selection."""
 
-    name: ClassVar[str] = "permllm"
-    summary: ClassVar[str] = "PermLLM: secret sharing, random permutation, BFV token selection"
+    Options = PermLLMOptions
     online_roles: ClassVar[tuple[Role, ...]] = (P0, P1)
 
-    def __init__(
-        self,
-        party: Party,
-        workload: Workload,
-        seed: int | None,
-        options: Mapping[str, Any],
-        user: UserInput | None = None,
-    ) -> None:
-        super().__init__(party, workload, seed, options, user)
-        self._ctx = Context(party, seed, domain_of(options))
-        self._program = program(workload, self._ctx, seed or 0, options, user)
+    def build(self) -> None:
+        """P0's weights are folded and rounded here."""
+        self._ctx = Context(self.party, self.seed, domain_of(self.options))
+        bits = self.options.weight_bits
+        self._program = program(self.workload, self._ctx, self.seed or 0, bits, self.user)
 
     @classmethod
-    def check(cls, workload: Workload, options: Mapping[str, Any]) -> None:
+    def check(
+        cls, workload: Workload, options: PermLLMOptions, user: UserInput | None = None
+    ) -> None:
         """Token selection is limited by the plaintext modulus."""
         size = _selected_from(workload)
         if size > MAX_IDS:
@@ -72,12 +67,7 @@ class PermLLM(System):
         return self._program.output()
 
     @classmethod
-    def reveal(
-        cls,
-        parts: Mapping[Role, tuple[Tensor, ...]],
-        workload: Workload,
-        options: Mapping[str, Any],
-    ) -> Tensor:
+    def reveal(cls, parts: Parts, workload: Workload, options: PermLLMOptions) -> Tensor:
         """Δ + λ, decoded; P1's index or token, and what it was chosen from, back in order."""
         if isinstance(workload, Argmax):
             return parts[P1][0]
@@ -87,14 +77,7 @@ class PermLLM(System):
         return domain_of(options).decode(share, answer_frac(workload))
 
     @classmethod
-    def tolerance(cls, workload: Workload) -> float:
-        """Relative rms; an index must be right."""
-        if isinstance(workload, Generation):
-            return 1e-2
-        return 0.0 if isinstance(workload, Argmax) else 2e-3
-
-    @classmethod
-    def cost(cls, workload: Workload, options: Mapping[str, Any]) -> dict[Phase, PhaseCost]:
+    def cost(cls, workload: Workload, options: PermLLMOptions) -> dict[Phase, PhaseCost]:
         """Closed forms of `protocols.permllm.cost`."""
         return cost.cost(workload, domain_of(options))
 
@@ -108,7 +91,7 @@ def _selected_from(workload: Workload) -> int:
     return 0
 
 
-def _generated(parts: Mapping[Role, tuple[Tensor, ...]]) -> Tensor:
+def _generated(parts: Parts) -> Tensor:
     """The token, then the logits in vocabulary order; BERT's hidden states as they are."""
     if len(parts[P1]) == 1:
         return parts[P1][0]

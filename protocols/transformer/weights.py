@@ -1,4 +1,4 @@
-"""The weights of one transformer layer, and synthetic ones drawn from a seed.
+"""The weights of one transformer layer or linear layer, and synthetic ones drawn from a seed.
 
 Synthetic weights are public: they stand in for a trained model when only speed and exactness are
 measured. Each value is the scaled sum of four uniform 16-bit integers (Irwin-Hall, within 3.46
@@ -55,6 +55,17 @@ class LayerWeights:
     down: Linear
 
 
+def fold(norm: Norm | None, linear: Linear) -> Linear:
+    """W·(g∘n + b) + c as one linear layer of n: (W·diag(g), W·b + c)."""
+    if norm is None:
+        return linear
+    bias = linear.bias
+    if norm.bias is not None:
+        moved = linear.weight @ norm.bias
+        bias = moved if bias is None else bias + moved
+    return Linear(linear.weight * norm.gain, bias)
+
+
 def public_stream(*words: object) -> np.random.SFC64:
     """A fast generator seeded by a hash of `words` (str, int and tuples). Never for secrets.
 
@@ -86,6 +97,12 @@ def synthetic_layer(spec: TransformerSpec, seed: int, index: int = 0) -> LayerWe
         up=linear("up", 2 * inner if spec.gated else inner, d),
         down=linear("down", d, inner),
     )
+
+
+def synthetic_linear(d_out: int, d_in: int, seed: int) -> Linear:
+    """A layer of its own, with a bias: mean 0 and standard deviation 0.02."""
+    weight = synthetic_tensor("linear.weight", (d_out, d_in), seed)
+    return Linear(weight, synthetic_tensor("linear.bias", (d_out,), seed))
 
 
 def synthetic_norm(name: str, spec: TransformerSpec, seed: int, index: int = 0) -> Norm:

@@ -1,6 +1,9 @@
 """Plausible records without running anything."""
 
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -15,6 +18,7 @@ from harness.record import (
     Sent,
     Status,
 )
+from tests.fake_session import FakeSession
 
 MakeRecord = Callable[..., Record]
 
@@ -59,3 +63,16 @@ def build_phases(wall_ns: list[int], payload: int, hops: int) -> dict[str, Phase
 @pytest.fixture
 def make_record() -> MakeRecord:
     return build_record
+
+
+@pytest.fixture
+def session(
+    make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> FakeSession:
+    """What `permbench run` measures with; the working folder is an empty one."""
+    fake = FakeSession(make_record)
+    module = ModuleType("harness.session")
+    module.Session = lambda: fake  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "harness.session", module)
+    monkeypatch.chdir(tmp_path)
+    return fake

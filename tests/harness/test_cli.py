@@ -3,68 +3,18 @@
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
-from typing import Self
 
 import pytest
 
 from harness import store
 from harness.cli import VERBS, main
 from harness.config.groups import CONF_DIR, options
-from harness.config.identity import config_hash, resolved
-from harness.config.schema import RunConfig
 from harness.environment import PACKAGES, environment, git_state
-from harness.progress import Progress
-from harness.record import Record, Status
+from harness.record import Status
+from tests.fake_session import FakeSession
 
-MakeRecord = Callable[..., Record]
 REPO = CONF_DIR.parent
-Statuses = Callable[[RunConfig], Status]
-
-
-class FakeSession:
-    """Answers with plausible records; `configs` are those it was asked to run."""
-
-    def __init__(self, make_record: MakeRecord) -> None:
-        self.make_record = make_record
-        self.configs: list[RunConfig] = []
-        self.status: Statuses = lambda config: "ok"
-        self.interrupt_at: int | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def run(self, config: RunConfig, progress: Progress) -> Record:
-        self.configs.append(config)
-        progress.stage("measuring 1/10")
-        record = self.make_record(status=self.status(config))
-        record = replace(record, id=config_hash(config), config=resolved(config))
-        if len(self.configs) == self.interrupt_at:
-            interrupt = KeyboardInterrupt()
-            interrupt.record = replace(record, status="failed")  # type: ignore[attr-defined]
-            raise interrupt
-        return record
-
-    def sizes(self) -> list[object]:
-        return [resolved(config)["experiment"].get("n") for config in self.configs]
-
-
-@pytest.fixture
-def session(
-    make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> FakeSession:
-    fake = FakeSession(make_record)
-    module = ModuleType("harness.session")
-    module.Session = lambda: fake  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "harness.session", module)
-    monkeypatch.chdir(tmp_path)
-    return fake
 
 
 SWEEP = ["run", "-m", "experiment.n=1,2,3"]

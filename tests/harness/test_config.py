@@ -14,10 +14,11 @@ from harness.config.errors import ConfigError
 from harness.config.groups import CONF_DIR, GROUPS, describe, options
 from harness.config.identity import config_hash
 from harness.config.overrides import expand_sweep
-from harness.config.schema import EXPERIMENTS, SYSTEMS, ModelConfig
+from harness.config.schema import EXPERIMENTS, ModelConfig
+from harness.registry import OURS
 from netem.profile import LinkProfile
 from protocols.transformer.spec import TransformerSpec
-from protocols.workload import Argmax, Layer, Nonlinear
+from protocols.workload import Argmax, Layer, Linear, Nonlinear
 
 
 def test_every_file_composes_and_describes_itself() -> None:
@@ -27,7 +28,7 @@ def test_every_file_composes_and_describes_itself() -> None:
         assert getattr(config, group).name == option
         assert len(describe(group, option)) > 10
     assert options("experiment") == sorted(EXPERIMENTS)
-    assert options("system") == sorted(SYSTEMS)
+    assert options("system") == sorted(OURS)
     assert all(config.network.source for config in configs)
 
 
@@ -36,8 +37,8 @@ def needs(option: str) -> list[str]:
     return ["experiment.tokens=[3,1,4]"] if option == "generate" else []
 
 
-def test_every_experiment_composes_with_every_model_and_shaper() -> None:
-    names = ("experiment", "model", "shaper", "system")
+def test_every_experiment_composes_with_every_model() -> None:
+    names = ("experiment", "model")
     points = [
         [f"{group}={option}" for group, option in zip(names, choice, strict=True)]
         + needs(choice[0])
@@ -60,6 +61,8 @@ def test_workloads() -> None:
     )
     assert shaped.workload() == Nonlinear("softmax", (3, 4))
     assert compose_run(["experiment.n=7"]).workload() == Argmax(7)
+    linear = compose_run(["experiment=linear", "experiment.n=3", "experiment.d_in=5"])
+    assert linear.workload() == Linear(3, 5, 4096)
     names = [f.name for f in fields(TransformerSpec)]
     assert [f.name for f in fields(ModelConfig)] == [*names, "tie_layers", "checkpoint"]
 
@@ -85,7 +88,7 @@ BAD = [
     ("network=permlm-wan", "network", "permllm-wan2"),
     ("network=null", "network", "permllm-wan2"),
     ("system=nope", "system", "permllm"),
-    ("experiment=argmax_schema", "experiment", "argmax, generate, layer, model, nonlinear"),
+    ("experiment=argmax_schema", "experiment", "argmax, generate, layer, linear, model"),
     ("experiment.n=abc", "experiment.n", "got abc, must be a whole number"),
     ("experiment.n=1.5", "experiment.n", "must be a whole number"),
     ("experiment.n=true", "experiment.n", "must be a whole number"),
@@ -94,12 +97,14 @@ BAD = [
     ("experiment.name=layer", "experiment.name", "left as"),
     ("system.name=puma", "system.name", "left as"),
     ("system.name=nope", "system.name", "permllm"),
+    ("system=puma system.approx=exact", "system.approx", "allowed: name"),
     ("system=mpcformer system.approx=cubic", "system.approx", "quad+2quad"),
     ("experiment=nonlinear experiment.op=relu", "experiment.op", "gelu, softmax, layernorm"),
     ("experiment=nonlinear experiment.shape=[]", "experiment.shape", "≥ 1"),
     ("experiment=nonlinear experiment.shape=[4,0]", "experiment.shape", "≥ 1"),
     ("experiment=nonlinear experiment.shape=4", "experiment.shape", "a list of whole numbers"),
     ("experiment=nonlinear experiment.shape=[a]", "experiment.shape[0]", "a whole number"),
+    ("experiment=linear experiment.d_in=0", "experiment.d_in", "≥ 1"),
     ("experiment=layer experiment.q_len=0", "experiment.q_len", "≥ 1"),
     ("experiment=layer experiment.q_len=9 experiment.kv_len=8", "experiment.kv_len", "q_len = 9"),
     ("experiment=layer experiment.kv_len=129", "experiment.kv_len", "max_positions = 128"),
@@ -133,8 +138,8 @@ BAD = [
     ("experiment=generate experiment.tokens=[1] experiment.top_p=0", "experiment.top_p", "above 0"),
     ("model.checkpoint=/nowhere", "model.checkpoint", "/nowhere"),
     ("system.domain=float16", "system.domain", "ring64, float32"),
-    ("system.weight_bits=8", "system.weight_bits", "16 or 32"),
-    ("system.mask_scale=0", "system.mask_scale", "> 0"),
+    ("system.weight_bits=8", "system.weight_bits", "one of 16, 32"),
+    ("system.mask_scale=0", "system", "mask_scale must be a number > 0"),
     ("repeat=0", "repeat", "≥ 1"),
     ("warmup=-1", "warmup", "≥ 0"),
     ("threads=0", "threads", "≥ 1"),

@@ -90,7 +90,7 @@ def test_one_seed_gives_one_answer_one_cost_and_one_set_of_processes(session: Se
     assert session.pids() == pids
     assert counts(first) == counts(again)
     assert first.correctness == again.correctness
-    declared = PermLLM.cost(layer.workload(), {})
+    declared = PermLLM.cost(layer.workload(), layer.system.options())
     for name, phase in first.phases.items():
         sent = {(a, b): s.payload_bytes for a, r in phase.roles.items() for b, s in r.sent.items()}
         assert (phase.hops, sent) == (declared[name].hops, declared[name].payload_bytes)  # type: ignore[index]
@@ -152,9 +152,14 @@ def test_a_party_that_raises_is_named_with_its_error_and_log() -> None:
 
 
 def test_what_a_system_cannot_do_is_an_answer(session: Session) -> None:
-    record = session.run(config("experiment=argmax", f"experiment.n={MAX_IDS + 1}"), Stages())
-    assert (record.status, record.phases) == ("unsupported", {})
-    assert str(MAX_IDS) in str(record.error)
+    sampled = ["experiment=generate", "experiment.tokens=[1]", "experiment.temperature=1"]
+    for words, reason in (
+        (["experiment=argmax", f"experiment.n={MAX_IDS + 1}"], str(MAX_IDS)),
+        (["system=puma", *sampled], "cannot sample"),
+    ):
+        record = session.run(config(*words), Stages())
+        assert (record.status, record.phases) == ("unsupported", {})
+        assert reason in str(record.error)
 
 
 def test_ctrl_c_is_a_failed_record(session: Session) -> None:

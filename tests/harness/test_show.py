@@ -76,6 +76,53 @@ def test_a_key_that_varies_beyond_the_names_gets_a_column(
     assert rows.varying_keys(records[:2]) == []
 
 
+def beside(lines: list[str]) -> list[list[str]]:
+    """The cells of the comparison, from its title on."""
+    start = next((i for i, line in enumerate(lines) if " relative to " in line), len(lines))
+    rows_ = [line.split() for line in lines[start:]]
+    return rows_[: rows_.index([])] if [] in rows_ else rows_
+
+
+def test_systems_are_compared_where_nothing_else_differs(
+    make_record: MakeRecord, show: Show, tmp_path: Path
+) -> None:
+    """PermLLM's default is the reference, whatever came first; other networks and bad runs stand apart."""
+    ms = 1_000_000
+    fast, slow = ["experiment.n=5"], ["experiment.n=5", "network=puma"]
+    for made in (
+        make_record([*fast, "system=mpcformer"], wall_ns=[90 * ms], payload=1_000_000, hops=6),
+        make_record([*fast, "system=puma", "repeat=3"], wall_ns=[75 * ms], payload=0, hops=40),
+        make_record([*fast, "system.domain=float32"], wall_ns=[15 * ms], payload=200_000),
+        make_record(fast, wall_ns=[30 * ms]),
+        make_record([*fast, "system=plaintext"], status="incorrect"),
+        make_record([*slow, "system=plaintext"], wall_ns=[8 * ms], payload=0, hops=0),
+        make_record([*slow, "system=puma"], wall_ns=[4 * ms], payload=100, hops=8),
+        make_record(["experiment.n=6", "system=puma"]),
+        make_record(["experiment.n=6", "system=puma", "threads=2"]),
+    ):
+        store.save(tmp_path, made)
+    whole = beside(show().splitlines())
+    assert " ".join(whole[0]) == "argmax relative to the first of each group, n 5, shaper emulated"
+    table = beside(show("network=permllm-wan").splitlines())
+    assert " ".join(table[0]) == (
+        "argmax relative to permllm, n 5, permllm-wan (10 ms, 1 Gbit/s), shaper emulated"
+    )
+    assert table[1] == [
+        *("system", "system.domain", "online"),
+        *("×", "time", "×", "bytes", "×", "hops"),
+    ]
+    assert [" ".join(cells) for cells in table[2:]] == [
+        "permllm ring64 30.0 ms 1.00 1.00 1.00",
+        "mpcformer – 90.0 ms 3.00 2.50 1.50",
+        "permllm float32 15.0 ms 0.500 0.500 1.00",
+        "puma – 75.0 ms 2.50 0 10.0",
+    ]
+    table = beside(show("network=puma").splitlines())
+    assert [cells[0] for cells in table[2:]] == ["plaintext", "puma"]
+    assert table[3][-3:] == ["0.500", "∞", "∞"]
+    assert beside(show("n=6").splitlines()) == []
+
+
 @pytest.mark.parametrize(
     ("words", "indices"),
     [

@@ -1,0 +1,99 @@
+"""The `runner` group: those runners that have options."""
+
+import os
+import re
+from dataclasses import asdict, dataclass, field, replace
+
+from harness.config.errors import rejected
+from harness.config.schema import RunConfig, RunnerConfig
+
+_ADDRESS = re.compile(r"(?P<host>\[[0-9a-fA-F:]+\]|[^:\[\]]+):(?P<port>\d+)")
+_CORES = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
+LEAST_MB = 256
+
+
+@dataclass(frozen=True)
+class RoleCores:
+    """The cores of this machine that each role may run on, as "0", "0-3", "0,2"; null: all."""
+
+    P0: str | None = None
+    P1: str | None = None
+    P2: str | None = None
+
+
+@dataclass(frozen=True)
+class DockerRunner(RunnerConfig):
+    """Containers. image: null is the one that `permbench docker build` makes. memory_mb: the most that
+    each party gets, in 10^6 bytes; null: no limit. p0_folder: mounted read-only for P0 alone;
+    model.checkpoint sets it."""
+
+    image: str | None
+    memory_mb: int | None
+    cpus: RoleCores = field(default_factory=RoleCores)
+    p0_folder: str | None = None
+
+
+@dataclass(frozen=True)
+class RemoteRunner(RunnerConfig):
+    """Parties that somebody else starts. listen: "host:port" where the harness waits for them.
+    secret_file: a file with what they share; null: it is in the environment variable
+    PERMBENCH_SECRET. wait_s: how long to wait for them."""
+
+    listen: str
+    secret_file: str | None
+    wait_s: float
+
+    def address(self) -> tuple[str, int]:
+        """`listen` as (host, port). Raises ConfigError."""
+        found = parse_address(self.listen)
+        if found is None:
+            raise rejected("runner.listen", self.listen, "host:port, e.g. 0.0.0.0:7700")
+        return found
+
+
+# Those that are not here have no options.
+RUNNERS: dict[str, type[RunnerConfig]] = {"docker": DockerRunner, "remote": RemoteRunner}
+
+
+def check_runner(runner: RunnerConfig) -> None:
+    """Raise `ConfigError` for a value that its runner does not allow."""
+    if RUNNERS.get(runner.name, RunnerConfig) is not type(runner):
+        raise rejected("runner.name", runner.name, "left as the option gives it")
+    if isinstance(runner, DockerRunner):
+        _check_docker(runner)
+    if isinstance(runner, RemoteRunner):
+        _check_remote(runner)
+
+
+def parse_address(text: str) -> tuple[str, int] | None:
+    """(host, port) of "host:port"; None for what is no address."""
+    found = _ADDRESS.fullmatch(text)
+    if not found or not 0 < int(found["port"]) < 1 << 16:
+        return None
+    return found["host"].strip("[]"), int(found["port"])
+
+
+def with_checkpoint(config: RunConfig) -> RunConfig:
+    """`config` with what P0's container must be able to read."""
+    if not isinstance(config.runner, DockerRunner) or config.model.checkpoint is None:
+        return config
+    return replace(config, runner=replace(config.runner, p0_folder=config.model.checkpoint))
+
+
+def _check_docker(runner: DockerRunner) -> None:
+    if runner.image is not None and not runner.image:
+        raise rejected("runner.image", runner.image, "an image's name, or null")
+    if runner.memory_mb is not None and runner.memory_mb < LEAST_MB:
+        rule = f"null or a whole number ≥ {LEAST_MB}, in 10^6 bytes"
+        raise rejected("runner.memory_mb", runner.memory_mb, rule)
+    for role, cores in asdict(runner.cpus).items():
+        if cores is not None and not _CORES.fullmatch(cores):
+            raise rejected(f"runner.cpus.{role}", cores, 'null or cores such as "0", "0-3", "0,2"')
+    if runner.p0_folder is not None and not os.path.isabs(runner.p0_folder):
+        raise rejected("runner.p0_folder", runner.p0_folder, "null or an absolute path")
+
+
+def _check_remote(runner: RemoteRunner) -> None:
+    runner.address()
+    if not 0 < runner.wait_s < 1e6:
+        raise rejected("runner.wait_s", runner.wait_s, "a number of seconds > 0")

@@ -1,0 +1,1 @@
+"""What the Docker image needs to be built, and what runs leave behind there."""

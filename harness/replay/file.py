@@ -1,0 +1,131 @@
+"""A trace on disk: <results_dir>/traces/<record id>.npz, compressed, written whole or not at all.
+
+Arrays of each role are those of all steps, one after the other, each step's operations ending with
+an END; `meta` is a line of JSON.
+"""
+
+import io
+import json
+import os
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from harness.replay.trace import END, Ints, Program, Step, Times, Trace, TraceError, check
+from protocols.party import ROLES, Role
+
+SCHEMA = 1
+FOLDER = "traces"
+_OPERATIONS = ("kind", "peer", "wire_bytes")
+_TIMES = tuple(Times.__dataclass_fields__)
+_BROKEN = (
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    TypeError,
+    IndexError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+def path_of(results_dir: Path, record_id: str) -> Path:
+    """The file of one record's trace."""
+    return results_dir / FOLDER / f"{record_id}.npz"
+
+
+def save(results_dir: Path, trace: Trace) -> Path:
+    """Write `trace` atomically and return its path. A crash leaves the old file or none."""
+    path = path_of(results_dir, trace.record_id)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{trace.record_id}.{os.getpid()}.tmp")
+    packed = io.BytesIO()
+    np.savez_compressed(packed, **_arrays(trace))
+    try:
+        with temporary.open("wb") as file:
+            file.write(packed.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def load(results_dir: Path, record_id: str) -> Trace:
+    """The trace of a record. Raises TraceError, in one line, also where there is none."""
+    path = path_of(results_dir, record_id)
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            trace = _trace(arrays)
+    except FileNotFoundError:
+        raise TraceError(f"{path}: there is no trace; run it again with trace=true") from None
+    except TraceError as error:
+        raise TraceError(f"{path}: {error}") from None
+    except _BROKEN as error:
+        raise TraceError(f"{path}: not a whole trace: {error}") from None
+    if trace.record_id != record_id:
+        raise TraceError(f"{path}: it is the trace of {trace.record_id}")
+    return trace
+
+
+def _arrays(trace: Trace) -> dict[str, Any]:
+    meta = {
+        "schema": SCHEMA,
+        "id": trace.record_id,
+        "online_roles": trace.online_roles,
+        "shaped": trace.shaped,
+    }
+    arrays: dict[str, Any] = {
+        "meta": np.array(json.dumps(meta)),
+        "start_ns": np.stack([step.start_ns for step in trace.steps]),
+    }
+    for role in trace.steps[0].programs:
+        programs = [step.programs[role] for step in trace.steps]
+        arrays[f"{role}.begin_ns"] = np.stack([program.begin_ns for program in programs])
+        for name in _OPERATIONS:
+            arrays[f"{role}.{name}"] = np.concatenate([getattr(p, name) for p in programs])
+        for name in _TIMES:
+            times = [getattr(program.times, name) for program in programs]
+            arrays[f"{role}.{name}"] = np.concatenate(times, axis=1)
+    return arrays
+
+
+def _trace(arrays: Mapping[str, Any]) -> Trace:
+    meta = json.loads(str(arrays["meta"]))
+    if meta["schema"] != SCHEMA:
+        raise TraceError(f"schema {meta['schema']}, this version reads schema {SCHEMA}")
+    starts = np.asarray(arrays["start_ns"], np.int64)
+    roles = [role for role in ROLES if f"{role}.kind" in arrays]
+    programs = {role: _programs(arrays, role, len(starts)) for role in roles}
+    steps = [
+        Step(start_ns, {role: programs[role][index] for role in roles})
+        for index, start_ns in enumerate(starts)
+    ]
+    online = cast(tuple[Role, ...], tuple(meta["online_roles"]))
+    return check(Trace(str(meta["id"]), online, bool(meta["shaped"]), tuple(steps)))
+
+
+def _programs(arrays: Mapping[str, Any], role: Role, steps: int) -> list[Program]:
+    """One role's programs, one for each step."""
+    found: dict[str, Ints] = {
+        name: np.asarray(arrays[f"{role}.{name}"], np.int64)
+        for name in ("begin_ns", *_OPERATIONS, *_TIMES)
+    }
+    cuts = (found["kind"] == END).nonzero()[0][:-1] + 1
+    parts = {name: np.split(found[name], cuts, axis=-1) for name in (*_OPERATIONS, *_TIMES)}
+    if not len(parts["kind"]) == len(found["begin_ns"]) == steps:
+        raise TraceError(f"{role} has {len(parts['kind'])} steps of {steps}")
+    return [
+        Program(
+            **{name: parts[name][step] for name in _OPERATIONS},
+            times=Times(**{name: parts[name][step] for name in _TIMES}),
+            begin_ns=found["begin_ns"][step],
+        )
+        for step in range(steps)
+    ]

@@ -1,0 +1,88 @@
+"""Predictions: what a traced run would take on other networks, and where two runs take equal time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.config.network import NetworkConfig
+from harness.record import Record
+from harness.replay.costs import Compute, Floats, costs_of
+from harness.replay.simulate import BANDWIDTH, LATENCY, TIME, lines_of, simulate
+from harness.replay.trace import Trace
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A record with its trace, and what to call it beside others."""
+
+    record: Record
+    trace: Trace
+    label: str
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Online time of one subject, each array (networks,), in ns.
+
+    online_ns: median over the traced evaluations; low_ns, high_ns: their range. latency_ns,
+    bandwidth_ns: what of the median is delay, and what is serialization or waiting for a link to be
+    free, on the critical path; the rest is the parties' own work.
+    """
+
+    subject: Subject
+    online_ns: Floats
+    low_ns: Floats
+    high_ns: Floats
+    latency_ns: Floats
+    bandwidth_ns: Floats
+
+    @property
+    def compute_ns(self) -> Floats:
+        """What of the median is the parties' own work."""
+        return self.online_ns - self.latency_ns - self.bandwidth_ns
+
+
+def predict(
+    subject: Subject, networks: Sequence[NetworkConfig], compute: Compute, scale: float
+) -> Prediction:
+    """Simulate every evaluation on every network; a generation is the sum of its steps."""
+    trace = subject.trace
+    lines = lines_of([config.profiles(trace.online_roles) for config in networks])
+    costs = costs_of(trace, compute, scale)
+    steps = [simulate(*step, lines) for step in zip(trace.steps, costs, strict=True)]
+    parts: Floats = np.sum(steps, axis=0)
+    times = parts[TIME]
+    # The parts of an even number's median are those of the evaluation just below it.
+    middle = np.argsort(times, axis=0, kind="stable")[(len(times) - 1) // 2]
+    chosen = np.take_along_axis(parts, middle[None, None], axis=1)[:, 0]
+    median = np.median(times, axis=0)
+    shares = chosen / np.where(chosen[TIME] > 0, chosen[TIME], 1.0)
+    return Prediction(
+        subject,
+        median,
+        times.min(axis=0),
+        times.max(axis=0),
+        shares[LATENCY] * median,
+        shares[BANDWIDTH] * median,
+    )
+
+
+def fastest(predictions: Sequence[Prediction]) -> list[int]:
+    """For each network the place of the prediction with the least time."""
+    times = np.stack([prediction.online_ns for prediction in predictions])
+    return [int(place) for place in times.argmin(axis=0)]
+
+
+def crossings(x: Sequence[float], a_ns: Floats, b_ns: Floats) -> list[float]:
+    """Where along `x` two times are equal, by interpolation of the ratio's logarithm over log x
+    (over x itself where it reaches 0)."""
+    place = np.log(x) if min(x) > 0 else np.asarray(x, float)
+    ratio = np.log(a_ns / b_ns)
+    found = []
+    for i in range(len(x) - 1):
+        if ratio[i] == 0 or ratio[i] * ratio[i + 1] < 0:
+            part = ratio[i] / (ratio[i] - ratio[i + 1]) if ratio[i] != ratio[i + 1] else 0.0
+            at = place[i] + part * (place[i + 1] - place[i])
+            found.append(float(np.exp(at) if min(x) > 0 else at))
+    return found

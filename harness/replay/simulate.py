@@ -1,0 +1,146 @@
+"""Simulation of the parties and links of one step, on many networks at once.
+
+A role's program is a fixed sequence, and a link is a FIFO for each ordered pair of roles, so nothing
+depends on scheduling: one walk over the programs, each as far as its messages allow, gives every
+instant. With a role's clock t, a link's free time f, and a message of w bytes:
+
+    compute         t ← t + segment
+    send            f ← max(t, f) + 8·w/rate;  arrival = max(f + delay, t + transport);  t ← t + own
+    receive         t ← max(t + own, arrival)
+
+which is `netem.link.EmulatedLink` without jitter. Every instant is an array (PARTS, evaluations,
+networks): the time, and what of it is latency and bandwidth on the path that determined it. A max
+takes over all parts of its winner, so that the last clock holds the critical path's shares.
+"""
+
+from collections import defaultdict, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.replay.costs import Costs, Floats
+from harness.replay.trace import END, RECV, Step, TraceError
+from netem.profile import LinkProfile
+from protocols.party import ROLES, Role
+
+PARTS = 3
+TIME, LATENCY, BANDWIDTH = range(PARTS)
+
+Pair = tuple[Role, Role]
+Profiles = Mapping[Pair, LinkProfile]
+
+
+@dataclass(frozen=True)
+class Lines:
+    """The links of several networks: for each pair delay in ns and ns per byte, each (networks,)."""
+
+    delay_ns: Mapping[Pair, Floats]
+    ns_per_byte: Mapping[Pair, Floats]
+    count: int
+
+
+def lines_of(networks: Sequence[Profiles]) -> Lines:
+    """The links of `networks`. Raises ValueError where one loses packets or has jitter."""
+    if any(p.loss or p.jitter_s for profiles in networks for p in profiles.values()):
+        raise ValueError("a replay knows delay and rate, not loss or jitter")
+    pairs = networks[0].keys()
+    delay = {pair: np.array([n[pair].delay_s * 1e9 for n in networks]) for pair in pairs}
+    serial = {pair: np.array([_ns_per_byte(n[pair]) for n in networks]) for pair in pairs}
+    return Lines(delay, serial, len(networks))
+
+
+def _ns_per_byte(profile: LinkProfile) -> float:
+    return 8e9 / profile.rate_bit_s if profile.rate_bit_s else 0.0
+
+
+def simulate(step: Step, costs: Mapping[Role, Costs], lines: Lines) -> Floats:
+    """When the last role ends, (PARTS, evaluations, networks) in ns from the common start.
+
+    Raises TraceError where all roles wait for messages that are never sent.
+    """
+    walk = _Walk(step, costs, lines)
+    while walk.advance():
+        pass
+    return walk.last()
+
+
+class _Walk:
+    """Clocks of roles, links and messages under way."""
+
+    def __init__(self, step: Step, costs: Mapping[Role, Costs], lines: Lines) -> None:
+        self._programs = step.programs
+        self._costs = costs
+        self._lines = lines
+        self._at = dict.fromkeys(step.programs, 0)
+        self._clocks = {role: self._begin(costs[role]) for role in step.programs}
+        self._free: dict[Pair, Floats] = {}
+        self._under_way: defaultdict[Pair, deque[Floats]] = defaultdict(deque)
+
+    def _begin(self, costs: Costs) -> Floats:
+        clock = np.zeros((PARTS, len(costs.entry), self._lines.count))
+        clock[TIME] += costs.entry[:, None]
+        return clock
+
+    def advance(self) -> bool:
+        """Walk every role to its end, or to a message not yet sent; whether one moved."""
+        return max([self._advance(role) for role in self._programs])
+
+    def _advance(self, role: Role) -> bool:
+        program, first = self._programs[role], self._at[role]
+        kinds, peers = program.kind[first:].tolist(), program.peer[first:].tolist()
+        for kind, place in zip(kinds, peers, strict=True):
+            at = self._at[role]
+            if kind == END:
+                self._clocks[role] = _later_by(self._clocks[role], self._costs[role].before[at])
+            elif kind == RECV:
+                arrivals = self._under_way[ROLES[place], role]
+                if not arrivals:
+                    break
+                self._receive(role, at, arrivals.popleft())
+            else:
+                self._send(role, ROLES[place], at, int(program.wire_bytes[at]))
+            self._at[role] += 1
+        return self._at[role] > first
+
+    def _receive(self, role: Role, at: int, arrival: Floats) -> None:
+        costs = self._costs[role]
+        ready = _later_by(self._clocks[role], costs.before[at] + costs.during[at])
+        self._clocks[role] = _max(ready, arrival)
+
+    def _send(self, role: Role, to: Role, at: int, wire_bytes: int) -> None:
+        costs, pair = self._costs[role], (role, to)
+        clock = _later_by(self._clocks[role], costs.before[at])
+        free = self._free.get(pair)
+        free = clock.copy() if free is None else _max(clock, free)
+        for part in (TIME, BANDWIDTH):
+            free[part] += wire_bytes * self._lines.ns_per_byte[pair]
+        arrival = free.copy()
+        for part in (TIME, LATENCY):
+            arrival[part] += self._lines.delay_ns[pair]
+        self._free[pair] = free
+        arrival = _max(arrival, _later_by(clock, costs.transport[at]))
+        self._under_way[pair].append(arrival)
+        self._clocks[role] = _later_by(clock, costs.during[at])
+
+    def last(self) -> Floats:
+        """The latest role's clock, once all have ended."""
+        stuck = [r for r, program in self._programs.items() if self._at[r] < len(program.kind)]
+        if stuck:
+            raise TraceError(f"{', '.join(stuck)} wait for messages that are never sent")
+        first, *others = self._clocks.values()
+        for clock in others:
+            first = _max(first, clock)
+        return first
+
+
+def _later_by(clock: Floats, segment: Floats) -> Floats:
+    """The clock after `segment` (evaluations,) ns of a party's own work."""
+    later = clock.copy()
+    later[TIME] += segment[:, None]
+    return later
+
+
+def _max(a: Floats, b: Floats) -> Floats:
+    """The later of two instants, with its parts; of equal ones the first."""
+    return np.where(b[TIME] > a[TIME], b, a)

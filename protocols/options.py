@@ -1,0 +1,12 @@
+"""What a run may choose of a system: a frozen dataclass, each of whose fields has a default.
+
+A field's type is int, float, bool, str, one of them or None, or a `Literal` of texts or whole numbers; what
+the types cannot say, `__post_init__` refuses with a ValueError that names the field.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """Nothing to choose."""

@@ -1,0 +1,368 @@
+"""`permbench replay`: its reading of a trace, its words, its output, and its validation."""
+
+import csv
+import io
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Self
+
+import numpy as np
+import pytest
+
+from harness import store
+from harness.cli import main
+from harness.config.compose import compose_run
+from harness.config.errors import ConfigError
+from harness.config.identity import config_hash, resolved
+from harness.config.restore import restored
+from harness.config.schema import RunConfig
+from harness.progress import Progress
+from harness.record import Record
+from harness.replay import file
+from harness.replay.costs import costs_of
+from harness.replay.networks import parse_axis
+from harness.replay.predict import Subject, crossings, predict
+from harness.replay.trace import END, NOBODY, RECV, SEND, Program, Step, Times, Trace, check
+from protocols.party import P0, P1, Role
+
+MakeRecord = Callable[..., Record]
+US, MS = 1_000, 1_000_000
+
+
+def program(begin_ns: Sequence[int], *rows: tuple[int, int, int, list[int], list[int]]) -> Program:
+    """Rows of kind, peer, bytes, then wall and CPU µs: [before, before CPU], [during, during CPU]."""
+    kind, peer, size = (np.array(column, np.int64) for column in list(zip(*rows, strict=True))[:3])
+    table = np.array([[*before, *during] for *_, before, during in rows], np.int64) * US
+    times = Times(*(np.repeat(column[None], len(begin_ns), 0) for column in table.T))
+    return Program(kind, peer, size, times, np.array(begin_ns, np.int64))
+
+
+def echo_trace(record_id: str, compute_us: int = 700, rounds: int = 1) -> Trace:
+    """P0 sends 1 MB and waits for 8 bytes, `rounds` times; P1 computes in between, 40 % of it idle.
+
+    P0 enters 20 µs late, P1 30. Over this machine a message takes 90 µs beyond the send's own 10.
+    """
+    cpu = compute_us * 6 // 10
+    at_p0, at_p1 = [], []
+    for i in range(rounds):
+        wait = 100 - 10 + compute_us + 100
+        at_p0 += [
+            (SEND, 1, 1_000_000, [5, 5], [10, 10]),
+            (RECV, 1, 8, [0, 0], [wait, 6]),
+        ]
+        first = 20 + 5 + 100 - 30
+        between = 100 - 10 + 5 + 100
+        at_p1 += [
+            (RECV, 0, 1_000_000, [0, 0], [between if i else first, 6]),
+            (SEND, 0, 8, [compute_us, cpu], [10, 10]),
+        ]
+    finish = (END, NOBODY, 0, [0, 0], [0, 0])
+    programs: dict[Role, Program] = {
+        P0: program([20 * US] * 3, *at_p0, finish),
+        P1: program([30 * US] * 3, *at_p1, finish),
+    }
+    return check(Trace(record_id, (P0, P1), False, (Step(np.zeros(3, np.int64), programs),)))
+
+
+def test_wall_and_cpu_read_a_trace_differently(make_record: MakeRecord) -> None:
+    trace = echo_trace("x")
+    (wall,), (cpu,) = costs_of(trace, "wall", 1.0), costs_of(trace, "cpu", 1.0)
+    assert (wall[P1].before[1, 0], cpu[P1].before[1, 0]) == (700 * US, 420 * US)
+    assert (wall[P0].entry[0], cpu[P0].entry[0]) == (20 * US, 0)
+    # Received while its receiver was waiting for it: 100 µs from the send's begin to the end.
+    assert (wall[P0].transport[0, 0], cpu[P0].transport[0, 0]) == (100 * US, 16 * US)
+    assert wall[P0].during[1, 0] == 6 * US  # a receive waits, and waiting is not work
+    (shaped,) = costs_of(replace(trace, shaped=True), "wall", 1.0)
+    assert shaped[P0].transport[0, 0] == 16 * US  # the wait was the link's
+    (half,) = costs_of(trace, "wall", 0.5)
+    assert half[P1].before[1, 0] == 350 * US
+
+
+def test_a_message_that_was_there_in_time_took_no_longer_than_its_handling() -> None:
+    """P1 receives 5 ms after P0 sent, at once: the link was not what it waited for."""
+    late = (RECV, 0, 8, [5_000, 5_000], [12, 6])
+    programs: dict[Role, Program] = {
+        P0: program([0], (SEND, 1, 8, [0, 0], [10, 10]), (END, NOBODY, 0, [0, 0], [0, 0])),
+        P1: program([0], late, (END, NOBODY, 0, [0, 0], [0, 0])),
+    }
+    step = Step(np.zeros(1, np.int64), programs)
+    (costs,) = costs_of(check(Trace("x", (P0, P1), False, (step,))), "wall", 1.0)
+    assert costs[P0].transport[0, 0] == 16 * US
+
+
+def test_threads_beside_the_compute_do_not_lengthen_it() -> None:
+    """CPU time of several threads exceeds wall time, which is then the segment's."""
+    trace = echo_trace("x")
+    times = trace.steps[0].programs[P1].times
+    busy = replace(times, before_cpu=times.before_wall * 2)
+    programs = dict(trace.steps[0].programs)
+    programs[P1] = replace(programs[P1], times=busy)
+    (costs,) = costs_of(replace(trace, steps=(Step(np.zeros(3, np.int64), programs),)), "cpu", 1.0)
+    assert costs[P1].before[1, 0] == 700 * US
+
+
+def prediction_of(record: Record, trace: Trace, *overrides: str) -> list[float]:
+    config = compose_run(overrides).network
+    found = predict(Subject(record, trace, "x"), [config], "wall", 1.0)
+    parts = found.online_ns, found.latency_ns, found.bandwidth_ns, found.compute_ns
+    assert found.low_ns == found.high_ns == found.online_ns
+    return [round(float(part[0])) for part in parts]
+
+
+def test_a_prediction_by_hand(make_record: MakeRecord) -> None:
+    """25 µs to the send, 8 ms + 2 ms on the link, 700 µs, 64 ns + 2 ms back."""
+    found = prediction_of(make_record(), echo_trace("x"), "network.rtt_ms=4")
+    assert found == [12_725_064, 4 * MS, 8_000_064, 725 * US]
+    # Unlimited: what the machine's own sockets take, which is compute.
+    assert prediction_of(make_record(), echo_trace("x"), "network=loopback") == [
+        925 * US,
+        0,
+        0,
+        925 * US,
+    ]
+
+
+def test_shares_are_those_of_the_median_evaluation(make_record: MakeRecord) -> None:
+    """Three evaluations that compute for 0.1, 0.7 and 9 ms."""
+    trace = echo_trace("x")
+    program = trace.steps[0].programs[P1]
+    before = program.times.before_wall.copy()
+    before[:, 1] = [9 * MS, 100 * US, 700 * US]
+    changed = replace(program, times=replace(program.times, before_wall=before))
+    programs = {**trace.steps[0].programs, P1: changed}
+    trace = replace(trace, shaped=True, steps=(Step(np.zeros(3, np.int64), programs),))
+    network = compose_run(["network.rtt_ms=4", "network.rate_mbit=null"]).network
+    found = predict(Subject(make_record(), trace, "x"), [network], "wall", 1.0)
+    times = [found.low_ns[0], found.online_ns[0], found.high_ns[0]]
+    assert times == pytest.approx([4 * MS + c for c in (125 * US, 725 * US, 9 * MS + 25 * US)])
+    assert (found.latency_ns[0], found.compute_ns[0]) == pytest.approx((4 * MS, 725 * US))
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("5", (5.0,)),
+        ("100,1,10", (1.0, 10.0, 100.0)),
+        ("0..1:3", (0.0, 0.5, 1.0)),
+        ("1..100:log3", (1.0, 10.0, 100.0)),
+        ("0.5..8:log3", (0.5, 2.0, 8.0)),
+    ],
+)
+def test_axes(text: str, values: tuple[float, ...]) -> None:
+    assert parse_axis("rtt_ms", text) == pytest.approx(values)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a", "1,1", "1..5", "5..1:3", "0..5:log3", "1..5:1", "1..inf:3", "nan"]
+)
+def test_bad_axes_name_the_key(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^rtt_ms: got .* must be numbers such as"):
+        parse_axis("rtt_ms", text)
+
+
+def test_crossings_interpolate_logarithms() -> None:
+    x = [1.0, 10.0, 100.0]
+    a, b = np.array([1.0, 1.0, 1.0]), np.array([0.5, 0.5, 2.0])
+    assert crossings(x, a, b) == pytest.approx([10 * 10**0.5])
+    assert crossings(x, a, a * 2) == []
+    assert crossings([0.0, 10.0], np.array([1.0, 1.0]), np.array([0.5, 2.0])) == pytest.approx([5])
+
+
+@pytest.fixture
+def stored(
+    tmp_path: Path, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
+) -> list[Record]:
+    """Two traced records in results/runs: few rounds of much compute, many rounds of little."""
+    monkeypatch.chdir(tmp_path)
+    records = []
+    for overrides, compute_us, rounds in (([], 90_000, 1), (["system=mpcformer"], 700, 12)):
+        record = make_record([*overrides, "shaper=none", "trace=true"])
+        store.save(Path("results/runs"), record)
+        file.save(Path("results/runs"), echo_trace(record.id, compute_us, rounds))
+        records.append(record)
+    return records
+
+
+def test_named_networks(stored: list[Record], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["replay", stored[0].id[:6], "network=puma,permllm-wan", "compute=wall"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "permllm argmax n=1000"
+    # 1 MB at 5 Gbit/s and twice 0.5 ms; 1 MB at 1 Gbit/s and twice 5 ms.
+    cells = [" ".join(line.split()) for line in lines]
+    assert cells[2] == "puma 1 ms 5 Gbit/s 92.6 ms 1.1 % 1.7 % 97.2 %"
+    assert cells[3] == "permllm-wan 10 ms 1 Gbit/s 108 ms 9.3 % 7.4 % 83.3 %"
+    assert main(["replay", f"results/runs/argmax/{stored[0].id}.json", "compute_scale=0"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) > 14  # every preset
+
+
+def test_the_fastest_of_several_and_where_they_cross(
+    stored: list[Record], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """90 ms + rtt against 12 (0.7 ms + rtt), without bandwidth: equal at 7.4 ms."""
+    words = ["replay", "rate_mbit=null", "compute=wall", "rtt_ms=0.5..100:log20"]
+    assert main([*words, "--format", "csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert len(rows) == 40
+    best = {float(r["rtt_ms"]): r["id"] for r in rows if r["fastest"] == "True"}
+    few, many = (record.id for record in stored)
+    assert {best[rtt] for rtt in best if rtt < 7.2} == {many}
+    assert {best[rtt] for rtt in best if rtt > 7.6} == {few}
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"A and B take equal time at: unlimited, 7\.[34]\d ms\n", out)
+    assert main(["replay", "network=puma,nexus", "--format", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["network"] for row in found] == ["puma", "nexus"] * 2
+    for row in found:
+        shares = row["latency_ns"] + row["bandwidth_ns"] + row["compute_ns"]
+        assert shares == pytest.approx(row["online_ns"], abs=2)
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["zzz"], "zzz: begins no id in results/runs; give"),
+        (["nothing.json"], "nothing.json: .*No such file"),
+        (["network=nope"], "network: no option nope"),
+        (["network=puma,nexus", "rtt_ms=1,2"], "network: got puma,nexus, must be one network"),
+        (["network.loss=0.1", "network.name=x"], "network.loss: .*must be 0"),
+        (
+            ["network=nexus", "network.jitter_ms=1"],
+            "network.jitter_ms: a replay knows delay and rate only",
+        ),
+        (["rtt_ms=-1,2"], "rtt_ms: got -1,2, must be numbers ≥ 0"),
+        (["rate_mbit=0,2"], "rate_mbit: got 0,2, must be numbers > 0"),
+        (["compute=gpu"], "compute: got gpu, must be cpu or wall"),
+        (["compute_scale=-1"], "compute_scale: got -1, must be"),
+        (["compute=cpu", "compute=wall"], "compute: is given twice"),
+        (["--figure", "x.png", "network=puma"], "--figure: draws a grid"),
+        (["system=puma"], "replay: no record with system=puma in results/runs has a trace; make"),
+        (["n=7", "zzz"], "n=7: chooses among all records"),
+    ],
+)
+def test_bad_words(
+    words: list[str], problem: str, stored: list[Record], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["replay", *words]) == 2
+    output = capsys.readouterr()
+    assert re.match(f"permbench: {problem}", output.err), output.err
+    assert output.err.count("\n") == 1
+    assert output.out == ""
+
+
+def test_a_record_without_a_trace_says_how_to_get_one(
+    stored: list[Record], make_record: MakeRecord, capsys: pytest.CaptureFixture[str]
+) -> None:
+    untraced = make_record(["experiment.n=7"])
+    failed = make_record(["experiment.n=8"], status="failed")
+    for record in (untraced, failed):
+        store.save(Path("results/runs"), record)
+    assert main(["replay", untraced.id]) == 2
+    assert "there is no trace; run it again with trace=true" in capsys.readouterr().err
+    assert main(["replay", failed.id]) == 2
+    assert "ended as failed: there is nothing to replay" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["rtt_ms=1..200:log5", "rate_mbit=10..10000:log5"],
+        ["rtt_ms=1..200:log5", "rate_mbit=10..10000:log5", "system=permllm"],
+        ["rtt_ms=0..200:5"],
+        ["rate_mbit=10..10000:log5"],
+    ],
+)
+def test_figures(
+    words: list[str], stored: list[Record], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["replay", *words, "--figure", "figures/map.png"]) == 0
+    assert Path("figures/map.png").read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in Path("figures/map.svg").read_text()
+
+
+class Measured:
+    """A session whose runs take twice what loopback would."""
+
+    def __init__(self, make_record: MakeRecord) -> None:
+        self.make_record = make_record
+        self.configs: list[RunConfig] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def run(self, config: RunConfig, progress: Progress) -> Record:
+        self.configs.append(config)
+        record = self.make_record(wall_ns=[100 * MS] * 3)
+        return replace(record, id=config_hash(config), config=resolved(config))
+
+
+def test_validation_measures_the_record_s_own_run(
+    stored: list[Record],
+    make_record: MakeRecord,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    session = Measured(make_record)
+    module = ModuleType("harness.session")
+    module.Session = lambda: session  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "harness.session", module)
+    few = stored[0].id
+    assert main(["replay", "--validate", few, "compute=wall", "network=loopback,permllm-wan"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "error: median 8.9 %, worst 9.8 % (2 of 2 points)"
+    assert "90.2 ms 100 ms -9.8 %" in " ".join(lines[-3].split())
+    assert [c.network.name for c in session.configs] == ["loopback", "permllm-wan"]
+    for config in session.configs:
+        assert (config.shaper.name, config.trace, config.experiment) == (
+            "emulated",
+            False,
+            restored(stored[0].config).experiment,
+        )
+    assert main(["replay", "--validate", few, "network=loopback"]) == 0
+    assert len(session.configs) == 2  # stored
+    assert main(["replay", "--validate", few, "network=loopback", "force=true"]) == 0
+    assert main(["replay", "--validate", few]) == 0
+    assert [(c.network.rtt_ms, c.network.rate_mbit) for c in session.configs[3:]] == [
+        (0.5, 10_000),
+        (1, 5_000),
+        (4, 400),
+        (10, 1_000),
+        (20, 100),
+        (80, 100),
+    ]
+
+
+def test_a_trace_is_another_run_and_no_trace_is_as_before() -> None:
+    plain, traced = compose_run([]), compose_run(["trace=true"])
+    assert config_hash(plain) != config_hash(traced)
+    data = resolved(plain)
+    del data["trace"]  # a record from before traces
+    assert restored(data) == plain
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["experiment=layer", "system=mpcformer", "network.dealer.rtt_ms=3", "seed=null"],
+        [
+            "experiment=nonlinear",
+            "network.links.P0_P1.delay_ms=1",
+            "network.links.P0_P1.rate_mbit=5",
+        ],
+    ],
+)
+def test_a_configuration_comes_back_from_its_record(words: list[str]) -> None:
+    config = compose_run(words)
+    again = restored(json.loads(json.dumps(resolved(config))))
+    assert again == config
+    assert config_hash(again) == config_hash(config)
+    with pytest.raises(ConfigError, match="is none of this version"):
+        restored({**resolved(config), "experiment": {"name": "nope"}})

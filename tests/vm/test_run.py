@@ -1,0 +1,53 @@
+"""A whole run over real netem, in a kernel of our own, and what it leaves behind: nothing."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.store import load_all
+from netem.tc import goodput
+from tests.vm import uml
+
+pytestmark = pytest.mark.slow
+
+INSIDE = f"""
+set -e
+{sys.executable} -m harness run experiment=argmax experiment.n=10000 network=permllm-wan \\
+  runner=netns shaper=tc repeat=3 warmup=1 calibration.strict=false results_dir={uml.SHARE}/results
+ip netns list > {uml.SHARE}/left
+ip -o link show | grep -v ' lo: ' >> {uml.SHARE}/left || true
+"""
+
+
+def test_argmax_over_netem(tmp_path: Path) -> None:
+    """Right in every trial; every byte through the queues. One processor for all parties makes a run
+    slower, but never faster than its link."""
+    if why := uml.missing():
+        pytest.skip(f"a virtual machine {why}")
+    result = uml.run(["sh", "-c", INSIDE], timeout_s=420, memory_mb=2048, share=tmp_path)
+    assert result.exit_code == 0, f"{result.output}\n{result.console}"
+    assert (tmp_path / "left").read_text() == ""
+    (record,) = load_all(tmp_path / "results")
+    assert (record.status, record.error) == ("ok", None)
+    assert record.phases["online"].hops == 4
+    assert min(record.phases["online"].wall_ns) >= 4 * 5_000_000
+    link = record.network.measured["P0-P1"]
+    assert link["rtt_s"] >= 10e-3
+    for way in ("forward", "backward"):
+        assert link[way]["bulk_bit_s"] <= 1.01 * goodput() * 1e9
+    counted = record.network.interfaces["P0"]["counted"]["P1"]
+    assert counted["dropped"] == 0
+    assert counted["bytes"] > counted["wire_bytes"] > 4 * 10_000
+    assert record.network.interfaces["P2"]["counted"] == {}
+
+
+def test_the_emulated_link_takes_what_netem_takes() -> None:
+    if why := uml.missing():
+        pytest.skip(f"a virtual machine {why}")
+    result = uml.run([sys.executable, "-m", "tests.vm.inside_pattern"], timeout_s=280)
+    assert result.exit_code == 0, f"{result.output}\n{result.console}"
+    found = json.loads(result.output.splitlines()[-1])
+    assert min(found["tc"]) > found["ideal_s"]
+    assert min(found["emulated"]) == pytest.approx(min(found["tc"]), rel=0.1)  # 2 % when quiet
