@@ -17,6 +17,7 @@ from baselines.mpcformer.functions import known
 from baselines.mpcformer.memory import check_memory
 from baselines.mpcformer.programs import answer_frac, program
 from baselines.mpcformer.settings import Settings
+from baselines.mpcformer.warm import warm_up
 from protocols.party import P0, P1, P2, Phase, Role
 from protocols.system import Parts, PhaseCost, System, Unsupported
 from protocols.workload import Argmax, Generation, Nonlinear, UserInput, Workload
@@ -29,7 +30,8 @@ class MPCFormer(System):
     online_roles: ClassVar[tuple[Role, ...]] = (P0, P1)
 
     def build(self) -> None:
-        """P0's weights are folded and rounded here."""
+        """Kernels are compiled or loaded here, and P0's weights folded and rounded."""
+        warm_up()
         self._ctx = Context(self.party, self.seed, self.options)
         self._program = program(self.workload, self._ctx, self.seed or 0, self.user)
 
