@@ -15,7 +15,7 @@ from harness.version import version
 OK, RUN_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 VERBS = {
     "run": "run one configuration, or with -m a sweep",
-    "show": "show stored records as tables, JSON or CSV",
+    "show": "show stored records as tables, pivots, JSON, CSV or Parquet",
     "list": "list systems, experiments, networks, models, runners, shapers",
     "report": "draw the figures from stored records",
     "calibrate": "measure the links of a network",

@@ -96,8 +96,9 @@ def measured_by_jobs(plan: runs.Plan, call: Call, progress: Progress) -> runs.Me
             awaited |= taken
         yield from _gathered(awaited, plan.titles, progress)
     finally:
-        busy = {entry.job.job_id for entry in awaited.values()}
-        _end(jobs, busy)
+        _end(jobs, {entry.job.job_id for entry in awaited.values()})
+        with suppress(OSError):
+            Path(executor.folder).rmdir()  # submitit's controller makes one called %j, too
 
 
 def _submit(

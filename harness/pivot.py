@@ -14,7 +14,7 @@ from harness.columns import HIDDEN, STEPS, error_text, plain, sort_key, uses_mod
 from harness.comparison import FREE
 from harness.config.errors import ConfigError
 from harness.record import Record
-from harness.stats import digits, format_bytes, format_ns
+from harness.stats import format_bytes, format_ns
 
 NAMES = ("model.name", "system.name", "network.name", "shaper.name", "runner.name")
 Point = tuple[Any, ...]  # values of the keys of rows, or of columns
@@ -70,7 +70,7 @@ VALUES = {
     **{phase: _time(phase) for phase in rows.TIMED_PHASES},
     **{head.replace(" ", "_"): _step(kind) for head, kind in STEPS},
     "bytes": _online(lambda record: rows.payload_bytes(record, "online"), format_bytes),
-    "hops": _online(lambda record: record.phases["online"].hops, digits),
+    "hops": _online(lambda record: record.phases["online"].hops, "{:.0f}".format),
     "error": Value(_error, error_text),
 }
 
@@ -160,11 +160,14 @@ def _point(flat: Mapping[str, Any], keys: Sequence[str]) -> Point:
 
 
 def _in_order(points: Sequence[Point]) -> list[Point]:
-    """Distinct points; numbers by size, all others as the records come."""
+    """Distinct points, key by key: numbers by size, all other values as the records come."""
     distinct = list(dict.fromkeys(points))
-    if all(isinstance(value, int | float) for point in distinct for value in point):
-        return sorted(distinct)
-    return distinct
+    ranks = []
+    for values in zip(*distinct, strict=True):
+        numeric = all(isinstance(value, int | float) for value in values)
+        ordered = sorted(set(values)) if numeric else list(dict.fromkeys(values))
+        ranks.append({value: rank for rank, value in enumerate(ordered)})
+    return sorted(distinct, key=lambda point: [r[v] for r, v in zip(ranks, point, strict=True)])
 
 
 def table_of(pivot: Pivot, value: str) -> RenderableType:

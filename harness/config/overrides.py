@@ -10,13 +10,14 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
 
-from harness.config.call import LAUNCHER
+from harness.config.call import LAUNCHER, CallConfig
 from harness.config.errors import ConfigError, unknown
 from harness.config.groups import CONF_DIR, GROUPS, check_option, options
 from harness.config.schema import RunConfig
 
 TOP_KEYS = tuple(field.name for field in fields(RunConfig))
-CALL_KEYS = ("continue_on_error", "sweep", "hydra", LAUNCHER)  # see `harness.config.call`
+OWN_KEYS = tuple(field.name for field in fields(CallConfig))
+CALL_KEYS = (*OWN_KEYS, "hydra", LAUNCHER)
 LINKS = "network.links"
 
 
@@ -76,11 +77,10 @@ def _normal(text: str) -> str:
 def _check_top(override: Override, top_keys: Sequence[str]) -> None:
     key = override.key_or_group
     top = key.partition(".")[0].partition("[")[0]
-    if top in CALL_KEYS and top not in top_keys:
+    if top in (*OWN_KEYS, LAUNCHER) and top not in top_keys:
         raise ConfigError(key, "is a key of `permbench run` alone")
     if top not in top_keys:
-        names = (*TOP_KEYS, *CALL_KEYS[:2])
-        raise unknown(key or str(override.input_line), "unknown key", names)
+        raise unknown(key or str(override.input_line), "unknown key", (*TOP_KEYS, *OWN_KEYS))
 
 
 def _values(override: Override, conf_dir: Path) -> list[str]:

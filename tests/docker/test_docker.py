@@ -6,6 +6,7 @@ Skipped where there is no daemon or no image of these sources; with PERMBENCH_CI
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,10 +20,11 @@ import pytest
 
 from harness.config.compose import compose_run
 from harness.docker import clean
-from harness.docker.engine import RUN_LABEL, DockerError, connect, default_tag, find_image
+from harness.docker.engine import REPO, RUN_LABEL, DockerError, connect, default_tag, find_image
 from harness.progress import PlainProgress
 from harness.record import Record
 from harness.session import Session
+from harness.store import load_all
 from netem.ownership import run_label
 
 pytestmark = pytest.mark.slow
@@ -174,3 +176,39 @@ def test_what_a_killed_harness_leaves_can_be_removed_and_nothing_else(
         assert ours(client, run_label()) == mine
         assert measure(session, "runner=docker", "system=puma").status == "ok"
     assert [name for name in ours(client, "permbench-") if name in {*left, *mine}] == []
+
+
+def test_the_compose_file_ends_with_the_same_record(client: Any, tmp_path: Path) -> None:
+    """Three services that join, one that runs; its exit code ends them all."""
+    project = ("-p", f"permbench-test-{os.getpid()}")
+    shutil.copy(REPO / "docker-compose.yml", tmp_path)
+    (tmp_path / "permbench.secret").write_text(os.urandom(32).hex())
+    environment = {**os.environ, "PERMBENCH_RUN": " ".join([*ARGMAX, *QUICK])}
+    up = ("up", "--abort-on-container-exit", "--exit-code-from", "harness")
+    try:
+        done = subprocess.run(
+            [*compose(), *project, *up],
+            cwd=tmp_path,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=150,
+            check=False,
+        )
+    finally:
+        subprocess.run([*compose(), *project, "down", "-v"], cwd=tmp_path, check=True)
+    assert done.returncode == 0, done.stdout
+    (record,) = load_all(tmp_path / "results/runs")
+    with Session() as session:
+        assert outcome(record) == outcome(measure(session))
+
+
+def compose() -> list[str]:
+    """The command, with which Docker has shipped in two ways."""
+    words = ["docker", "compose", "version"]
+    if subprocess.run(words, capture_output=True, check=False).returncode == 0:
+        return words[:2]
+    if shutil.which("docker-compose") is None:
+        pytest.skip("neither `docker compose` nor docker-compose is installed")
+    return ["docker-compose"]

@@ -6,8 +6,10 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
 from harness.config.compose import compose_all, compose_run
 from harness.config.errors import ConfigError
@@ -65,6 +67,23 @@ def test_workloads() -> None:
     assert linear.workload() == Linear(3, 5, 4096)
     names = [f.name for f in fields(TransformerSpec)]
     assert [f.name for f in fields(ModelConfig)] == [*names, "tie_layers", "checkpoint"]
+
+
+def test_values_are_set_as_hydra_sets_them() -> None:
+    """Points of a sweep share what Hydra composes; each is as if it were composed alone."""
+    points = [
+        ["experiment=nonlinear", "experiment.shape=[3,4]", "experiment.op=softmax"],
+        ["experiment=nonlinear", "experiment.shape=[5]"],
+        ["network.rtt_ms=3", "network=puma", "network.dealer.rate_mbit=10", "seed=null"],
+        ["network=puma", "network.dealer={rtt_ms: 2}", "results_dir='a, b'"],
+        ["network=puma"],
+        ["system=permllm", "system.domain=float32", "calibration.strict=false"],
+        ["system=permllm"],
+    ]
+    configs = compose_all(points)
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        alone = [OmegaConf.to_object(compose("config", overrides=point)) for point in points]
+    assert configs == alone
 
 
 def test_profiles_of_online_and_dealer_pairs() -> None:

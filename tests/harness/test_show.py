@@ -1,4 +1,4 @@
-"""What `show` prints, in its three formats."""
+"""What `show` prints and writes."""
 
 import csv
 import io
@@ -6,12 +6,15 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 
-from harness import rows, stats, store
+from harness import export, pivot, rows, stats, store
 from harness.cli import main
 from harness.record import Record
+from harness.verbs.show import VALUES
 
 MakeRecord = Callable[..., Record]
 Show = Callable[..., str]
@@ -181,3 +184,115 @@ def test_numbers() -> None:
     assert stats.spread([4, 1, 2, 3]) == stats.Spread(2.5, 1, 4, 1.75, 3.25, 4)
     assert stats.spread([7]) == stats.Spread(7, 7, 7, 7, 7, 1)
     assert stats.spread([]) is None
+
+
+def test_pivot(records: list[Record], show: Show) -> None:
+    text = show("--pivot", "network.rtt_ms", "network", "experiment=argmax")
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert lines == [
+        "argmax, n 5: online",
+        "network.rtt_ms permllm-wan puma",
+        "1 – 31.0 ms",
+        "3 31.0 ms –",
+        "10 21.0 ms –",
+        "",
+    ]
+    lines = show("--pivot", "n", "network,network.rtt_ms", "--value", "bytes").splitlines()
+    assert lines[1].split() == ["n", "permllm-wan", "3", "permllm-wan", "10", "puma", "1"]
+    assert lines[2].split() == ["5", "400", "kB", "400", "kB", "2.50", "MB"]
+
+
+@pytest.mark.parametrize(
+    ("value", "cell"), [("hops", "12"), ("error", "2.0e-04"), ("offline", "12.0 ms")]
+)
+def test_pivots_of_other_values(value: str, cell: str, records: list[Record], show: Show) -> None:
+    text = show("--pivot", "system", "network", "experiment=layer", "seed=1", "--value", value)
+    assert " ".join(text.splitlines()[2].split()) == f"permllm {cell} (incorrect)"
+
+
+def test_what_a_cell_would_mix_stands_in_tables_apart(records: list[Record], show: Show) -> None:
+    text = show("--pivot", "model", "system")
+    titles = [line for line in text.splitlines() if ": online" in line]
+    assert titles == [
+        "layer, q_len 1, kv_len 128, seed 1: online",
+        "layer, q_len 1, kv_len 128, seed 2: online",
+    ]
+    assert [" ".join(line.split()) for line in text.splitlines() if "gpt2" in line] == [
+        "gpt2 31.0 ms (incorrect)",
+        "gpt2 failed",
+    ]
+
+
+def test_several_runs_in_a_cell_are_the_newest(
+    records: list[Record], show: Show, tmp_path: Path, make_record: MakeRecord
+) -> None:
+    newer = make_record(["experiment.n=5", "repeat=3"], wall_ns=[9_000_000])
+    newer = replace(newer, environment={"date": "2025-01-03T00:00:00+00:00"})
+    store.save(tmp_path, newer)
+    assert "9.00 ms" in show("--pivot", "system", "network", "network.rtt_ms=10")
+
+
+def test_a_pivot_as_data(records: list[Record], show: Show) -> None:
+    words = ["--pivot", "system", "network", "network.rtt_ms=10,1"]
+    rows_ = list(csv.DictReader(io.StringIO(show(*words, "--format", "csv", "experiment=argmax"))))
+    assert rows_ == [
+        {
+            "experiment": "argmax",
+            "value": "online",
+            "experiment.n": "5",
+            "system.name": "permllm",
+            "permllm-wan": "21000000",
+            "puma": "31000000",
+        }
+    ]
+    layers = json.loads(show(*words, "--format", "json", "experiment=layer"))
+    assert [row["permllm-wan"] for row in layers] == [31_000_000, None]
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet", "json"])
+def test_output_is_a_file(form: str, records: list[Record], show: Show, tmp_path: Path) -> None:
+    path = tmp_path / f"out.{form}"
+    assert show("--format", form, "--output", str(path)) == ""
+    if form == "json":
+        ids = {record["id"] for record in json.loads(path.read_text())}
+    else:
+        read = pd.read_csv(path) if form == "csv" else pd.read_parquet(path)
+        table = read.set_index("id")
+        ids = set(table.index)
+        assert table["online.median_ns"][records[0].id] == 21_000_000
+        assert table["experiment.n"].count() == 3
+    assert ids == {record.id for record in records}
+    assert [p.name for p in tmp_path.iterdir() if p.is_file()] == [path.name]
+
+
+def test_a_column_of_several_types_can_be_written(tmp_path: Path) -> None:
+    table: list[dict[str, Any]] = [
+        {"a": 1, "b": [1, 2], "c": "x"},
+        {"a": "1", "b": None},
+        {"a": [2]},
+    ]
+    read = pd.read_parquet(io.BytesIO(export.encoded(table, "parquet")))
+    assert list(read["a"]) == ["1", "1", "[2]"]
+    assert list(read["b"][0]) == [1, 2]
+
+
+def test_values_are_those_of_the_help() -> None:
+    assert tuple(pivot.VALUES) == VALUES
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--pivot", "system", "status"],
+        ["--pivot", "system", "netwrk"],
+        ["--pivot", "system", "experiment.prompt_len"],
+        ["--format", "parquet"],
+        ["--output", "x.csv"],
+        ["--format", "csv", "--output", "no/such/folder/x.csv"],
+    ],
+)
+def test_bad_pivots_and_outputs(
+    words: list[str], records: list[Record], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["show", f"results_dir={tmp_path}", *words]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
