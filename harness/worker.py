@@ -25,13 +25,7 @@ from harness.inject import with_fault
 from harness.job import Job, Shaping
 from harness.registry import system_class
 from harness.replay.tracer import Tracer
-from harness.transport.handshake import (
-    SECRET_BYTES,
-    SECRET_VARIABLE,
-    connect,
-    connect_all,
-    listen,
-)
+from harness.transport.handshake import SECRET_BYTES, connect, connect_all, listen
 from harness.transport.socket_party import SocketParty
 from netem import nic
 from netem.calibrate import End, initiate, respond
@@ -269,7 +263,7 @@ def _arguments() -> argparse.Namespace:
         prog="python -m harness.worker",
         description="One party of a run. The harness starts it, except with runner=remote.",
         epilog=f"The run's secret, {SECRET_BYTES} bytes in hex, comes from --secret-file, or else from "
-        f"the environment variable {SECRET_VARIABLE}, or else from standard input.",
+        "standard input.",
     )
     parser.add_argument("role", choices=ROLES)
     parser.add_argument("host", help="where the harness listens")
@@ -283,7 +277,7 @@ def _arguments() -> argparse.Namespace:
 
 def _secret(file: Path | None) -> bytes:
     """The run's secret. Raises ValueError, OSError."""
-    text = file.read_text() if file else os.environ.get(SECRET_VARIABLE) or sys.stdin.readline()
+    text = file.read_text() if file else sys.stdin.readline()
     return bytes.fromhex(text.strip())
 
 

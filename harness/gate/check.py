@@ -159,7 +159,8 @@ class _Clocked:
         return replace(again, lines=(*again.lines, f"{UNCONFIRMED} (first {ratio})")), ratio_again
 
     def _compare(self, records: list[Record]) -> tuple[Check, Interval | None]:
-        """Measure until the interval lies on one side of the threshold, or patience ends."""
+        """Measure until the interval lies on one side of the threshold, and is narrow enough to be
+        believed below it; or until patience ends."""
         until = self.timing.clock() + self.timing.patience_s
         old, new = list[int](), list[int]()
         while True:
@@ -169,8 +170,9 @@ class _Clocked:
             new += _online_ns(records[-1])
             ratio = paired(old, new) if self.timing.against else unpaired(self.row.online_ns, new)
             verdict = ratio.verdict(self.row.threshold)
+            told = verdict == "fine" and ratio.narrow(self.row.threshold)
             spent = self.timing.clock() > until or not self._more_would_help(len(new))
-            if verdict != "cannot tell" or spent:
+            if verdict == "regression" or told or spent:
                 return Check("time", verdict, _why(verdict)), ratio
             records = self.bench.measure(replace(self.measured, repeat=len(new)))
 

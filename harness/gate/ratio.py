@@ -35,6 +35,10 @@ class Interval:
             return "regression"
         return "fine" if self.high <= threshold else "cannot tell"
 
+    def narrow(self, threshold: float) -> bool:
+        """Whether it is at most as wide as from 1 / threshold to threshold."""
+        return self.high <= self.low * threshold**2
+
     def __str__(self) -> str:
         return f"{self.ratio:.3f} [{self.low:.3f}–{self.high:.3f}]"
 
