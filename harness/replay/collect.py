@@ -26,12 +26,11 @@ def collect(
         where = slice(first + step, None, steps)
         programs = {role: _program(role, phases, where) for role, phases in heard.items()}
         made.append(Step(start_ns[:, step], programs))
-    wait_costs = {role: sent[2].numpy() for role, sent in evaluation.traces.items()}
-    return check(Trace(record_id, tuple(online_roles), shaped, tuple(made), wait_costs))
+    return check(Trace(record_id, tuple(online_roles), shaped, tuple(made)))
 
 
 def _heard(role: Role, sent: tuple[Tensor, ...], starts: Sequence[Sequence[int]]) -> _Heard:
-    begins, rows = (tensor.numpy() for tensor in sent[:2])
+    begins, rows = (tensor.numpy() for tensor in sent)
     if rows.ndim != 2 or rows.shape[1] != COLUMNS:
         raise TraceError(f"{role} sent a trace of shape {rows.shape}")
     ends = (rows[:, 0] == END).nonzero()[0] + 1

@@ -30,34 +30,28 @@ class Costs:
     entry: (evaluations,), from the common start to its begin. before, during: (operations,
     evaluations), of the compute ahead of each operation and of the operation itself without waiting.
     transport: alike, for a send: the least time from its begin to the message being received.
-    waited, longer: (waits,) each, how much longer work takes after a wait that long.
     """
 
     entry: Floats
     before: Floats
     during: Floats
     transport: Floats
-    waited: Floats
-    longer: Floats
 
 
 def costs_of(trace: Trace, compute: Compute, scale: float) -> list[dict[Role, Costs]]:
     """For each step, each role's costs, all times `scale` times as long as traced."""
-    return [_step_costs(trace, step, compute, scale) for step in trace.steps]
+    return [_step_costs(step, compute, trace.shaped, scale) for step in trace.steps]
 
 
-def _step_costs(trace: Trace, step: Step, compute: Compute, scale: float) -> dict[Role, Costs]:
+def _step_costs(step: Step, compute: Compute, shaped: bool, scale: float) -> dict[Role, Costs]:
     during = {role: _during(program, compute) for role, program in step.programs.items()}
-    measured = compute == "wall" and not trace.shaped
+    measured = compute == "wall" and not shaped
     costs = {}
     for role, program in step.programs.items():
         columns = _before(program, compute), during[role], _transport(step, role, during, measured)
-        before, own, transport = (np.ascontiguousarray(column.T * scale) for column in columns)
+        scaled = [np.ascontiguousarray(column.T * scale) for column in columns]
         late = (program.begin_ns - step.start_ns).astype(np.float64)
-        waited, longer = trace.wait_costs[role].astype(np.float64).T
-        entry = late * (scale if compute == "wall" else 0.0)
-        longer = longer * (scale if measured else 0.0)
-        costs[role] = Costs(entry, before, own, transport, waited, longer)
+        costs[role] = Costs(late * (scale if compute == "wall" else 0.0), *scaled)
     return costs
 
 
@@ -75,30 +69,18 @@ def _during(program: Program, compute: Compute) -> Floats:
 
 
 def _transport(step: Step, role: Role, during: Mapping[Role, Floats], measured: bool) -> Floats:
-    """For each message that `role` sends, its sender's and its receiver's own time, or all that was
-    measured between the begin of the one and the end of the other."""
-    program = step.programs[role]
+    """For each message that `role` sends, its sender's and its receiver's own time; where it was
+    measured, and the receiver was waiting, all the time from the one's begin to the other's end."""
+    program, ends = step.programs[role], _ends(step.programs[role])
     transport = np.zeros_like(during[role])
     for peer, other in step.programs.items():
         sends, receives = operations(program, peer, SEND), operations(other, role, RECV)
         least = during[role][:, sends] + during[peer][:, receives]
-        transport[:, sends] = least
-        if measured and len(sends):
-            begun = _ends(program)[:, sends] - program.times.during_wall[:, sends]
-            took = _ends(other)[:, receives] - begun
-            waited = other.times.during_wall[:, receives] > AT_ONCE_NS
-            transport[:, sends] = _usual(took, waited, least)
+        begun = ends[:, sends] - program.times.during_wall[:, sends]
+        waited = other.times.during_wall[:, receives] > AT_ONCE_NS
+        took = np.maximum(least, _ends(other)[:, receives] - begun)
+        transport[:, sends] = np.where(waited & measured, took, least)
     return transport
-
-
-def _usual(took: Ints, waited: NDArray[np.bool_], least: Floats) -> Floats:
-    """What messages (evaluations, messages) of one link need: what each took, where its receiver
-    `waited` for it; one that was there in time may have needed as much beyond `least` as those did.
-    Of all evaluations the median, since a single one may have met another program on its way."""
-    took_longer = np.maximum(least, took)
-    beyond = np.median((took_longer - least)[waited]) if waited.any() else 0.0
-    needed = np.where(waited, took_longer, np.minimum(took_longer, least + beyond))
-    return np.broadcast_to(np.median(needed, axis=0), needed.shape)
 
 
 def _ends(program: Program) -> Ints:

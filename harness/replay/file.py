@@ -87,7 +87,6 @@ def _arrays(trace: Trace) -> dict[str, Any]:
     }
     for role in trace.steps[0].programs:
         programs = [step.programs[role] for step in trace.steps]
-        arrays[f"{role}.wait_costs"] = trace.wait_costs[role]
         arrays[f"{role}.begin_ns"] = np.stack([program.begin_ns for program in programs])
         for name in _OPERATIONS:
             arrays[f"{role}.{name}"] = np.concatenate([getattr(p, name) for p in programs])
@@ -109,8 +108,7 @@ def _trace(arrays: Mapping[str, Any]) -> Trace:
         for index, start_ns in enumerate(starts)
     ]
     online = cast(tuple[Role, ...], tuple(meta["online_roles"]))
-    waits = {role: np.asarray(arrays[f"{role}.wait_costs"], np.int64) for role in roles}
-    return check(Trace(str(meta["id"]), online, bool(meta["shaped"]), tuple(steps), waits))
+    return check(Trace(str(meta["id"]), online, bool(meta["shaped"]), tuple(steps)))
 
 
 def _programs(arrays: Mapping[str, Any], role: Role, steps: int) -> list[Program]:

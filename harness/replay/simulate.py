@@ -6,7 +6,7 @@ instant. With a role's clock t, a link's free time f, and a message of w bytes:
 
     compute         t ← t + segment
     send            f ← max(t, f) + 8·w/rate;  arrival = max(f + delay, t + transport);  t ← t + own
-    receive         t ← max(t + own, arrival) + cost of the wait
+    receive         t ← max(t + own, arrival)
 
 which is `netem.link.EmulatedLink` without jitter. Every instant is an array (PARTS, evaluations,
 networks): the time, and what of it is latency and bandwidth on the path that determined it. A max
@@ -106,9 +106,7 @@ class _Walk:
     def _receive(self, role: Role, at: int, arrival: Floats) -> None:
         costs = self._costs[role]
         ready = _later_by(self._clocks[role], costs.before[at] + costs.during[at])
-        clock = _max(ready, arrival)
-        clock[TIME] += np.interp(clock[TIME] - ready[TIME], costs.waited, costs.longer)
-        self._clocks[role] = clock
+        self._clocks[role] = _max(ready, arrival)
 
     def _send(self, role: Role, to: Role, at: int, wire_bytes: int) -> None:
         costs, pair = self._costs[role], (role, to)

@@ -65,15 +65,13 @@ class Trace:
     """All measured evaluations of the run with this record id.
 
     online_roles: between whom the network's main link lies. shaped: whether links were shaped while
-    this was recorded, so that its waits are not those of this machine alone. wait_costs: of each
-    role, (waits, 2) in ns: after a wait that long its work takes that much longer.
+    this was recorded, so that its waits are not those of this machine alone.
     """
 
     record_id: str
     online_roles: tuple[Role, ...]
     shaped: bool
     steps: tuple[Step, ...]
-    wait_costs: Mapping[Role, Ints]
 
     @property
     def evaluations(self) -> int:
@@ -85,12 +83,7 @@ def check(trace: Trace) -> Trace:
     """Return `trace`, or raise TraceError for one that no run can have left."""
     if not trace.steps or not trace.evaluations:
         raise TraceError("it has no evaluation")
-    for role, table in trace.wait_costs.items():
-        if table.ndim != 2 or table.shape[1] != 2 or (np.diff(table, axis=0) < 0).any():
-            raise TraceError(f"{role}'s costs of waits are not a rising table")
     for step in trace.steps:
-        if step.programs.keys() != trace.wait_costs.keys():
-            raise TraceError("its steps have different roles")
         for role, program in step.programs.items():
             _check_program(role, program, [ROLES.index(r) for r in step.programs if r != role])
             _check_times(role, program, trace.evaluations)

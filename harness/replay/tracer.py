@@ -1,4 +1,4 @@
-"""The listener that a traced run adds to each party, and the tensors that carry what it found out.
+"""The listener that a traced run adds to each party, and the tensors that carry what it heard.
 
 A row holds one operation: kind, peer, wire bytes, then wall and CPU ns of the compute before it and
 of the operation itself. Occurrences of the online phase follow each other; each ends with an END.
@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.replay.probe import wait_costs
 from harness.replay.trace import END, NOBODY, RECV, SEND
 from protocols.events import Event
 from protocols.party import ROLES
@@ -43,13 +42,12 @@ class Tracer:
         self._begins_ns.append(end.t_ns - end.wall_ns)
         self._events = []
 
-    def tensors(self, clock_ahead_ns: int) -> tuple[Tensor, Tensor, Tensor]:
-        """When each occurrence began (int64, on the clock that this one is ahead of), all rows
-        (int64, operations × COLUMNS), and what waits cost here, if any was waited."""
+    def tensors(self, clock_ahead_ns: int) -> tuple[Tensor, Tensor]:
+        """When each occurrence began (int64, on the clock that this one is ahead of), and all rows
+        (int64, operations × COLUMNS)."""
         begins = torch.tensor(self._begins_ns, dtype=torch.int64) - clock_ahead_ns
         rows = np.concatenate(self._rows) if self._rows else np.empty((0, COLUMNS), np.int64)
-        costs = wait_costs() if (rows[:, 0] == RECV).any() else torch.zeros(1, 2).long()
-        return begins, torch.from_numpy(rows), costs
+        return begins, torch.from_numpy(rows)
 
 
 def _row(before: Event, event: Event) -> tuple[int, ...]:
