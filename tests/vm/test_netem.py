@@ -2,7 +2,6 @@
 room for a busy machine where that cannot hide a wrong link."""
 
 import json
-import statistics
 import sys
 from typing import Any
 
@@ -29,9 +28,9 @@ def found() -> Found:
     return measured
 
 
-def usual(pings: list[float | None]) -> float:
-    """The lower quartile: a busy machine makes some round trips longer, and none shorter."""
-    return statistics.quantiles([s for s in pings if s is not None])[0]
+def fastest(pings: list[float | None]) -> float:
+    """A busy machine makes round trips longer, and none shorter."""
+    return min(s for s in pings if s is not None)
 
 
 def readings(scenario: Found) -> list[Count]:
@@ -41,8 +40,8 @@ def readings(scenario: Found) -> list[Count]:
 
 def test_the_wan_is_10_ms_and_1_gbit_s(found: Found) -> None:
     wan, ceiling = found["wan"], found["unshaped"]["bulk_bit_s"]
-    assert usual(wan["pings"]) == pytest.approx(10e-3, rel=0.05)
-    assert usual(wan["dealer_pings"]) < 1e-3  # a peer without a profile
+    assert fastest(wan["pings"]) == pytest.approx(10e-3, rel=0.05)
+    assert fastest(wan["dealer_pings"]) < 1e-3  # a peer without a profile
     for rates in (wan["bulk_bit_s"], wan["back_bit_s"]):
         assert max(rates) >= 0.93 * min(1e9, ceiling)
         assert max(rates) <= 1.01 * goodput() * 1e9
@@ -58,7 +57,7 @@ def test_nothing_is_dropped_and_all_passes_the_shaped_queue_while_it_is_on(found
 
 def test_switched_off_it_is_as_fast_as_ever(found: Found) -> None:
     wan = found["wan"]
-    assert usual(wan["off_pings"]) < 2e-3
+    assert fastest(wan["off_pings"]) < 2e-3
     assert wan["off_bulk_bit_s"] > 1.5e9
 
 
@@ -73,8 +72,8 @@ def test_the_record_says_what_was_set(found: Found) -> None:
 
 def test_asymmetric_links_come_out_the_right_way_round(found: Found) -> None:
     asymmetric = found["asymmetric"]
-    assert usual(asymmetric["pings"]) == pytest.approx(20e-3, rel=0.05)
-    assert usual(asymmetric["far_pings"]) == pytest.approx(30e-3, rel=0.05)
+    assert fastest(asymmetric["pings"]) == pytest.approx(20e-3, rel=0.05)
+    assert fastest(asymmetric["far_pings"]) == pytest.approx(30e-3, rel=0.05)
     size_bit = 2_000_000 * 8 / goodput()
     assert asymmetric["there_s"] == pytest.approx(20e-3 + size_bit / 400e6, rel=0.1)
     assert asymmetric["back_s"] == pytest.approx(20e-3 + size_bit / 40e6, rel=0.1)
