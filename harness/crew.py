@@ -8,7 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import chain
 from typing import Any
 
@@ -124,6 +124,18 @@ class Crew:
         self._shaping, self._lines_on = shaping, False
         return {role: notice.fields for role, notice in self.gather("shaped").items()}
 
+    @contextmanager
+    def relinked(self, links: Shaping | None) -> Iterator[None]:
+        """With other links inside, between evaluations of a job; None: with those that there are."""
+        if links is None:
+            yield
+            return
+        before, calibration = self._shaping, self.calibration
+        self.shape(links)
+        yield
+        self.shape(before)
+        self.calibration = calibration
+
     def _switch_lines(self, on: bool) -> None:
         """Kernel links do not know phases: parties, which are ready, switch them between phases."""
         if self._shaping.shaper == "tc" and on != self._lines_on:
@@ -146,6 +158,11 @@ class Crew:
             notices = self.gather("calibrated")
             measured[pair] = notices[pair[0]].fields
         return measured
+
+    @property
+    def image(self) -> str | None:
+        """The container image of the parties; None for processes."""
+        return self._runner.image
 
     @property
     def roles(self) -> tuple[Role, ...]:

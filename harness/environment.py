@@ -31,7 +31,7 @@ GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 def environment(repo_root: Path) -> dict[str, Any]:
     """What may change a number: date, CPU, governor, load, memory, kernel, versions, commit.
 
-    A value that the machine does not tell is None.
+    A value that the machine does not tell is None; so is the container image before a run has one.
     """
     memory = psutil.virtual_memory()
     return {
@@ -48,6 +48,7 @@ def environment(repo_root: Path) -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: package_version(name) for name in PACKAGES},
         "git": git_state(repo_root),
+        "image": None,
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 from torch import Tensor
 
 from harness.crew import Crew, PartyFailure
-from harness.job import Job
+from harness.job import Job, Shaping
 from harness.progress import Progress, format_seconds
 from harness.record import PhaseRecord, RolePhase, Sent, StepRecord
 from netem.profile import LinkProfile
@@ -23,17 +23,22 @@ Stop = Callable[[Parts], bool]  # sees each step's answer; whether the evaluatio
 @dataclass(frozen=True)
 class Round:
     """One evaluation: the common start (CLOCK_MONOTONIC) of each phase of each step, and each
-    step's answer in parts."""
+    step's answer in parts. first: how many steps there were before it. links: what it went over, None
+    for the links that the parties had when their job began.
+    """
 
+    first: int
+    links: Shaping | None
     starts_ns: list[dict[Phase, int]]
     parts: list[Parts]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What the parties reported of all evaluations, warm-ups first.
+    """What the parties reported of some evaluations, warm-ups first.
 
-    reports: each role's counts. traces: what each role's `Tracer` heard, if it was asked to.
+    reports: each role's counts, and traces: what each role's `Tracer` heard if it was asked to; both
+    of all steps of the job.
     """
 
     plan: tuple[StepPlan, ...]
@@ -42,6 +47,11 @@ class Evaluation:
     rounds: list[Round]
     reports: dict[Role, dict[str, Any]]
     traces: dict[Role, tuple[Tensor, ...]]
+
+    def over(self, links: Shaping | None) -> "Evaluation":
+        """Only the evaluations over these links; the warm-ups are among those over None."""
+        rounds = [done for done in self.rounds if done.links == links]
+        return replace(self, rounds=rounds, warmup=self.warmup if links is None else 0)
 
 
 class Course:
@@ -61,9 +71,15 @@ class Course:
         self._prepare_ns = crew.go("prepare")
         crew.gather("ready", progress.stage)
 
-    def round(self, text: str, stop: Stop = lambda _: False) -> None:
-        """One evaluation, which `progress` is told of as `text`."""
-        done = Round([], [])
+    def round(self, text: str, stop: Stop = lambda _: False, links: Shaping | None = None) -> None:
+        """One evaluation, which `progress` is told of as `text`. links: to go over instead of those
+        that there are."""
+        with self._crew.relinked(links):
+            self._evaluate(text, stop, links)
+
+    def _evaluate(self, text: str, stop: Stop, links: Shaping | None) -> None:
+        first = sum(len(done.starts_ns) for done in self._rounds)
+        done = Round(first, links, [], [])
         self._rounds.append(done)
         begin = time.monotonic()
         for step in range(len(self._plan)):
@@ -99,6 +115,11 @@ def texts(repeat: int, warmup: int) -> list[str]:
     """What to call each evaluation, in their order."""
     measured = [f"measuring {i}/{repeat}" for i in range(1, repeat + 1)]
     return [*(f"warm-up {i}/{warmup}" for i in range(1, warmup + 1)), *measured]
+
+
+def rest_texts(number: int) -> list[str]:
+    """What to call each evaluation after waits."""
+    return [f"measuring after waits {i}/{number}" for i in range(1, number + 1)]
 
 
 def _told(job: Job, role: Role) -> Job:
@@ -184,14 +205,12 @@ def _occurrence(evaluation: Evaluation, phase: Phase, index: int, start_ns: int)
 
 def _by_round(evaluation: Evaluation) -> list[tuple[int, list[dict[Phase, _Counts]]]]:
     """For each evaluation, for each step, the counts of its phases."""
-    rounds, index = [], 0
+    rounds = []
     for number, done in enumerate(evaluation.rounds):
-        counts = []
-        for starts in done.starts_ns:
-            counts.append(
-                {phase: _occurrence(evaluation, phase, index, ns) for phase, ns in starts.items()}
-            )
-            index += 1
+        counts = [
+            {phase: _occurrence(evaluation, phase, index, ns) for phase, ns in starts.items()}
+            for index, starts in enumerate(done.starts_ns, start=done.first)
+        ]
         rounds.append((number, counts))
     return rounds
 

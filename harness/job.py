@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import permutations
 from typing import Any, Literal
 
 from harness.inject import Fault
@@ -88,6 +89,12 @@ class Shaping:
     profiles: dict[str, LinkProfile] = field(default_factory=dict)
     phases: tuple[Phase, ...] = ()
     seed: int = 0
+
+    @classmethod
+    def of_delay(cls, delay_s: float) -> "Shaping":
+        """Online, every link has this delay each way, and nothing else."""
+        links = {f"{a}>{b}": LinkProfile(delay_s) for a, b in permutations(ROLES, 2)}
+        return cls("emulated", links, ("online",))
 
     def to_json(self) -> dict[str, Any]:
         """JSON fields."""

@@ -29,6 +29,9 @@ class Runs(Protocol):
         Ctrl-C raises a KeyboardInterrupt, whose `record`, if it has one, tells of this run.
         """
 
+    def run_in_turns(self, configs: Sequence[RunConfig], progress: Progress) -> list[Record]:
+        """Measure configurations that differ in their links alone in one job; a record of each."""
+
 
 SessionFactory = Callable[[], AbstractContextManager[Runs]]
 
@@ -116,6 +119,16 @@ def left_message(plan: Plan, records: Sequence[Record]) -> str | None:
 
 def _ended(record: Record) -> str:
     return {"failed": "failed", "timeout": "timed out"}.get(record.status, "gave a wrong answer")
+
+
+def measured_in_turns(
+    configs: Sequence[RunConfig], session: Runs, progress: Progress
+) -> list[Record]:
+    """Measure configurations that differ in their links alone in one job, and save all records."""
+    records = session.run_in_turns(configs, progress)
+    for config, record in zip(configs, records, strict=True):
+        store.save(Path(config.results_dir), record)
+    return records
 
 
 def _measure_one(config: RunConfig, session: Runs, progress: Progress) -> Record:

@@ -6,37 +6,20 @@ warm-up and each sample → check every answer → record.
 
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
-from itertools import combinations
-from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Self
 
-from torch import Tensor
-
-from harness.calibration import calibrate
-from harness.config.identity import config_hash, resolved
 from harness.config.schema import RunConfig, RunnerConfig
 from harness.crew import Crew, PartyFailure
-from harness.environment import environment
-from harness.evaluation import Course, Evaluation, phase_records, step_records, texts
-from harness.inject import Fault
-from harness.job import Job, Shaper, Shaping
-from harness.lines import line_problems
 from harness.progress import Progress
-from harness.record import Correctness, NetworkRecord, PhaseRecord, Record, Status, StepRecord
-from harness.registry import system_class
-from harness.replay import file as trace_file
-from harness.replay.collect import collect
+from harness.record import Record
+from harness.run import Run
 from harness.runners.base import RunnerError
 from harness.runners.registry import make_runner
-from harness.transcript import transcript_of
+from harness.turns import measure_in_turns
 from harness.verify import Answers
-from netem.profile import LinkProfile
-from protocols.party import PHASES, ROLES, Phase, Role
-from protocols.system import System, Unsupported
-
-REPO = Path(__file__).resolve().parents[1]
+from protocols.party import ROLES, Role
+from protocols.system import Unsupported
 
 
 class RunInterrupted(KeyboardInterrupt):
@@ -75,6 +58,20 @@ class Session:
 
         return self._recorded(Run(config, progress), act)
 
+    def run_in_turns(self, configs: Sequence[RunConfig], progress: Progress) -> list[Record]:
+        """Measure configurations that differ in their links alone in one job: see `harness.turns`."""
+        taken = [Run(config, progress) for config in configs]
+
+        def act(run: Run) -> None:
+            run.system.check(run.workload, run.options, run.user)
+            measure_in_turns(taken, self._crew_for(run.config, progress), self._answers)
+
+        first = self._recorded(taken[0], act)
+        for run in taken[1:]:
+            if run.status == "ok" and not run.complete:
+                run.end(first.status, f"with the other runs of its job: {first.error}")
+        return [first, *(run.record() for run in taken[1:])]
+
     def calibrate(self, config: RunConfig, progress: Progress) -> Record:
         """Measure only the links of one configuration, those of the dealer too."""
         return self._recorded(
@@ -82,7 +79,7 @@ class Session:
             lambda run: run.measure_links(self._crew_for(config, progress), ROLES),
         )
 
-    def _recorded(self, run: "Run", act: "Callable[[Run], object]") -> Record:
+    def _recorded(self, run: Run, act: Callable[[Run], object]) -> Record:
         """The record of `act`, however it ends."""
         config = run.config
         try:
@@ -130,153 +127,3 @@ class Session:
         if self._crew is not None:
             self._crew.close()
             self._crew = None
-
-
-class Run:
-    """One run under way: what its record will say. fault: see `harness.inject`."""
-
-    def __init__(self, config: RunConfig, progress: Progress, fault: Fault | None = None) -> None:
-        self.config = config
-        self.progress = progress
-        self.system: type[System] = system_class(config.system.name)
-        self.workload = config.workload()
-        self.options = config.system.options()
-        self.user = config.experiment.user()
-        self._fault = fault
-        self.logs: dict[str, list[str]] = {}
-        self._status: Status = "ok"
-        self._error: str | None = None
-        self._phases: dict[str, PhaseRecord] = {}
-        self._steps: list[StepRecord] = []
-        self._generated: dict[str, Any] | None = None
-        self._correctness: Correctness | None = None
-        self._measured: dict[str, Any] = {}
-        self._within: bool | None = None
-        self._calibrated_at: str | None = None
-        self._profiles = self._links()
-        self._shaping = Shaping()
-        self._interfaces: dict[Role, dict[str, Any]] = {}
-        self._environment = environment(REPO)
-
-    def end(self, status: Status, error: str) -> None:
-        """The run ended without a result."""
-        self._status, self._error = status, error
-
-    def measure(self, crew: Crew, answers: Answers) -> None:
-        """Calibrate, evaluate, verify. Raises PartyFailure."""
-        if not self.measure_links(crew, self.system.online_roles):
-            return
-        transcript = transcript_of(self.config, self.system, self.progress)
-        course = self.begin(crew)
-        for text in texts(self.config.repeat, self.config.warmup):
-            course.round(text, transcript.heard)
-        self._generated = transcript.ended()
-        self.finish(course, answers)
-
-    def begin(self, crew: Crew) -> Course:
-        """Prepare for evaluations on a crew whose links are measured. Raises PartyFailure."""
-        return Course(crew, self._job(), self.progress)
-
-    def finish(self, course: Course, answers: Answers) -> None:
-        """Take in what was measured, and verify it. Raises PartyFailure."""
-        cfg = self.config
-        evaluation = course.end(cfg.warmup)
-        self._phases = phase_records(evaluation, self._profiles, self._shaped_phases())
-        self._steps = step_records(evaluation)
-        self._verify(evaluation, answers)
-        self._lines(evaluation)
-        if cfg.trace and self._status == "ok":
-            roles, shaped = self.system.online_roles, bool(self._shaped_phases())
-            trace = collect(evaluation, config_hash(cfg), roles, shaped)
-            trace_file.save(Path(cfg.results_dir), trace)
-
-    def measure_links(self, crew: Crew, roles: Sequence[Role]) -> bool:
-        """Shape the links, and measure those between `roles`; whether the run may go on."""
-        shaping = self._shaping = self._shaping_of(crew)
-        self._interfaces = crew.shape(shaping)
-        outside = self._calibrate(crew, roles)
-        crew.shape(shaping)  # jitter starts afresh, however long calibration took
-        if outside and self.config.calibration.strict:
-            self.end("failed", f"link outside tolerance: {'; '.join(outside)}")
-            return False
-        return True
-
-    def _shaping_of(self, crew: Crew) -> Shaping:
-        """Raises RunnerError where the shaper asks for what the parties' machines lack."""
-        shaper, ahead = self.config.shaper.name, crew.clock_offsets_ns
-        if shaper == "emulated" and any(ahead.values()):
-            far = max(ahead, key=lambda role: abs(ahead[role]))
-            raise RunnerError(
-                f"shaper=emulated needs one clock for all parties, but that of {far} is "
-                f"{ahead[far] / 1e9:.3f} s ahead: use shaper=tc, or none on a real network"
-            )
-        links = {} if shaper == "none" else self._profiles
-        return Shaping(cast(Shaper, shaper), links, self._shaped_phases(), self.config.seed or 0)
-
-    def _lines(self, evaluation: Evaluation) -> None:
-        """Kernel links: what their queues counted, and whether it can be."""
-        if self._shaping.shaper != "tc":
-            return
-        for role, report in evaluation.reports.items():
-            self._interfaces[role]["counted"] = report["line"]
-        if problems := line_problems(evaluation.reports, self._shaping):
-            self.end("failed", "; ".join(problems))
-
-    def _job(self) -> Job:
-        cfg = self.config
-        system, fault = cfg.system.name, self._fault
-        return Job(system, self.options, self.workload, cfg.seed, self.user, cfg.trace, fault)
-
-    def _verify(self, evaluation: Evaluation, answers: Answers) -> None:
-        self.progress.stage("checking the answer")
-        revealed: list[list[Tensor]] = [
-            [self.system.reveal(parts, self.workload, self.options) for parts in done.parts]
-            for done in evaluation.rounds
-        ]
-        found = self._correctness = answers.check(self.system, self._job(), revealed)
-        if not found.ok:
-            self.end("incorrect", f"{found.metric} {found.value:g}, allowed {found.tolerance:g}")
-
-    def _calibrate(self, crew: Crew, roles: Sequence[Role]) -> list[str]:
-        """Reasons why a link between `roles` is outside tolerance; none is good."""
-        pairs = tuple(combinations(roles, 2))
-        known = crew.calibration
-        if known is None or not known.covers(pairs, self.config.calibration.max_age_s):
-            known = crew.calibration = calibrate(crew.calibrate, pairs, self.progress)
-        self._measured, self._calibrated_at = known.measured, known.date
-        self._within = not known.outside
-        return known.outside
-
-    def _links(self) -> dict[str, LinkProfile]:
-        profiles = self.config.network.profiles(self.system.online_roles)
-        return {f"{a}>{b}": profile for (a, b), profile in profiles.items()}
-
-    def _shaped_phases(self) -> tuple[Phase, ...]:
-        if self.config.shaper.name == "none":
-            return ()
-        return ("calibrate", *PHASES) if self.config.shape == "all" else ("calibrate", "online")
-
-    def record(self) -> Record:
-        """What is known now."""
-        profile = {pair: asdict(link) for pair, link in self._profiles.items()}
-        name = self.config.network.name
-        return Record(
-            id=config_hash(self.config),
-            config=resolved(self.config),
-            status=self._status,
-            error=self._error,
-            network=NetworkRecord(
-                name,
-                profile,
-                self._measured,
-                self._within,
-                cast(dict[str, Any], self._interfaces),
-                self._calibrated_at,
-            ),
-            phases=self._phases,
-            steps=self._steps,
-            correctness=self._correctness,
-            environment=self._environment,
-            logs=self.logs,
-            generated=self._generated,
-        )

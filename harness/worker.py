@@ -180,7 +180,10 @@ class Worker:
         """Tell the harness that this party is ready, and wait for its word."""
         _reset_peak()
         self._control.send("ready")
-        while (notice := self._inbox.get()).kind == "switch":
+        while (notice := self._inbox.get()).kind in ("switch", "shape"):
+            if notice.kind == "shape":
+                self._shape(Shaping.from_json(notice.fields))
+                continue
             if self._line:
                 self._line.switch(notice.fields["on"])
             self._control.send("ready")

@@ -10,8 +10,10 @@ import time
 
 from netem.profile import LinkProfile
 
-# A sleep ends 50 to 200 µs late; the rest of a wait is spun.
+# A sleep ends 50 to 200 µs late; the rest of a wait is spun. After a long sleep it may be later, so a
+# long wait is slept through in two parts.
 SPIN_NS = 250_000
+DOZE_NS = 1_500_000
 
 
 class EmulatedLink:
@@ -49,9 +51,10 @@ class EmulatedLink:
 
 def wait_until(release_ns: int) -> None:
     """Return at `release_ns` of CLOCK_MONOTONIC, or at once if that has passed."""
-    left_ns = release_ns - time.monotonic_ns()
-    if left_ns > SPIN_NS:
-        time.sleep((left_ns - SPIN_NS) / 1e9)
+    for early_ns in (DOZE_NS, SPIN_NS):
+        left_ns = release_ns - time.monotonic_ns()
+        if left_ns > early_ns:
+            time.sleep((left_ns - early_ns) / 1e9)
     while time.monotonic_ns() < release_ns:
         # Lets this process's other threads run; time.sleep(0) would too, but takes 55 µs.
         select.select((), (), (), 0)

@@ -17,7 +17,7 @@ from harness.gate.load import load
 from harness.gate.measure import GateFailure, Sides, checkout
 from harness.gate.update import updated
 from harness.progress import Progress
-from harness.session import REPO
+from harness.run import REPO
 from harness.verbs.run import compose_points
 
 Finish = Callable[[], int]

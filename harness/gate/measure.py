@@ -17,10 +17,10 @@ from harness.inject import Fault
 from harness.progress import Progress
 from harness.record import Record
 from harness.requirements import require
+from harness.run import REPO, Run
 from harness.runners.base import WORKER, Door, Place, RunnerError
 from harness.runners.local import Child, Local
 from harness.runners.registry import make_runner
-from harness.session import REPO, Run
 from harness.verify import Answers
 from protocols.party import Role
 from protocols.system import Unsupported

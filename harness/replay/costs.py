@@ -6,21 +6,14 @@ wall  this machine with all that ran on it: a segment takes its wall time, a par
       late as it did, and a message takes no less than it took over this machine's own sockets.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from harness.replay.trace import RECV, SEND, Ints, Program, Step, Trace, operations
+from harness.replay import readings
+from harness.replay.readings import Compute
+from harness.replay.trace import RECV, SEND, Floats, Rested, Step, Trace, operations
 from protocols.party import Role
-
-Compute = Literal["cpu", "wall"]
-Floats = NDArray[np.float64]
-
-# A receive that took longer than this was waiting; one whose message is there takes less.
-AT_ONCE_NS = 30_000
 
 
 @dataclass(frozen=True)
@@ -29,62 +22,81 @@ class Costs:
 
     entry: (evaluations,), from the common start to its begin. before, during: (operations,
     evaluations), of the compute ahead of each operation and of the operation itself without waiting.
-    transport: alike, for a send: the least time from its begin to the message being received.
+    transport: alike, for a send: the least time from its begin to the message being received. late:
+    alike, for a receive: how long after the message's arrival it ended.
     """
 
     entry: Floats
     before: Floats
     during: Floats
     transport: Floats
+    late: Floats
 
 
 def costs_of(trace: Trace, compute: Compute, scale: float) -> list[dict[Role, Costs]]:
     """For each step, each role's costs, all times `scale` times as long as traced."""
-    return [_step_costs(step, compute, trace.shaped, scale) for step in trace.steps]
+    measured = compute == "wall" and not trace.shaped
+    return [
+        {
+            role: _costs(step, role, compute, scale, _transport(step, role, compute, measured))
+            for role in step.programs
+        }
+        for step in trace.steps
+    ]
 
 
-def _step_costs(step: Step, compute: Compute, shaped: bool, scale: float) -> dict[Role, Costs]:
-    during = {role: _during(program, compute) for role, program in step.programs.items()}
-    measured = compute == "wall" and not shaped
-    costs = {}
-    for role, program in step.programs.items():
-        columns = _before(program, compute), during[role], _transport(step, role, during, measured)
-        scaled = [np.ascontiguousarray(column.T * scale) for column in columns]
-        late = (program.begin_ns - step.start_ns).astype(np.float64)
-        costs[role] = Costs(late * (scale if compute == "wall" else 0.0), *scaled)
-    return costs
+def rested_costs(walk: Rested, compute: Compute, scale: float) -> dict[Role, Costs]:
+    """Each role's costs in a step walked over links of a delay, alike."""
+    step = walk.step
+    return {
+        role: _costs(
+            step,
+            role,
+            compute,
+            scale,
+            _transport(step, role, compute, measured=False),
+            _late(walk, role) if compute == "wall" else None,
+        )
+        for role in step.programs
+    }
 
 
-def _before(program: Program, compute: Compute) -> Floats:
-    """Compute ahead of each operation, (evaluations, operations)."""
-    wall, cpu = program.times.before_wall, program.times.before_cpu
-    return (wall if compute == "wall" else np.minimum(wall, cpu)).astype(float)
+def _costs(
+    step: Step,
+    role: Role,
+    compute: Compute,
+    scale: float,
+    transport: Floats,
+    late: Floats | None = None,
+) -> Costs:
+    program = step.programs[role]
+    before, during = readings.before(program, compute), readings.during(program, compute)
+    columns = before, during, transport, np.zeros_like(before) if late is None else late
+    entry = (program.begin_ns - step.start_ns).astype(np.float64)
+    entry *= scale if compute == "wall" else 0.0
+    return Costs(entry, *(np.ascontiguousarray(column.T * scale) for column in columns))
 
 
-def _during(program: Program, compute: Compute) -> Floats:
-    """Operations without waiting, (evaluations, operations): only a receive waits."""
-    wall, cpu = program.times.during_wall, program.times.during_cpu
-    whole = (program.kind == SEND) & (compute == "wall")
-    return np.where(whole, wall, np.minimum(wall, cpu)).astype(float)
-
-
-def _transport(step: Step, role: Role, during: Mapping[Role, Floats], measured: bool) -> Floats:
+def _transport(step: Step, role: Role, compute: Compute, measured: bool) -> Floats:
     """For each message that `role` sends, its sender's and its receiver's own time; where it was
     measured, and the receiver was waiting, all the time from the one's begin to the other's end."""
-    program, ends = step.programs[role], _ends(step.programs[role])
-    transport = np.zeros_like(during[role])
+    program = step.programs[role]
+    own = readings.during(program, compute)
+    transport = np.zeros_like(own)
     for peer, other in step.programs.items():
         sends, receives = operations(program, peer, SEND), operations(other, role, RECV)
-        least = during[role][:, sends] + during[peer][:, receives]
-        begun = ends[:, sends] - program.times.during_wall[:, sends]
-        waited = other.times.during_wall[:, receives] > AT_ONCE_NS
-        took = np.maximum(least, _ends(other)[:, receives] - begun)
-        transport[:, sends] = np.where(waited & measured, took, least)
+        least = own[:, sends] + readings.during(other, compute)[:, receives]
+        took = readings.travelled(step, peer)[:, receives]
+        waiting = readings.had_to_wait(other)[:, receives]
+        transport[:, sends] = np.where(waiting & measured, took, least)
     return transport
 
 
-def _ends(program: Program) -> Ints:
-    """When each operation ended, (evaluations, operations): a role's segments leave no gap."""
-    took = program.times.before_wall + program.times.during_wall
-    ends: Ints = program.begin_ns[:, None] + np.cumsum(took, axis=1)
-    return ends
+def _late(walk: Rested, role: Role) -> Floats:
+    """How much later each receive ended than by the law of the link: its own time after its begin, or
+    the delay after the begin of the send."""
+    program = walk.step.programs[role]
+    took = program.times.during_wall
+    arrived = walk.delay_s * 1e9 - (readings.travelled(walk.step, role) - took)
+    law = np.maximum(readings.during(program, "wall"), arrived)
+    return np.where(program.kind == RECV, np.maximum(took - law, 0.0), 0.0)

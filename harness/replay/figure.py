@@ -14,9 +14,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from harness.config.errors import ConfigError
 from harness.figures import COLOURS, DASHES, short_time, time_axis
-from harness.replay.costs import Floats
 from harness.replay.networks import Networks
 from harness.replay.predict import Prediction, crossings
+from harness.replay.trace import Floats
 from harness.stats import digits, format_rate
 
 FULL_COLOUR = 10.0  # so many times faster than the next one: the winner's full colour

@@ -1,7 +1,7 @@
 """A trace on disk: <results_dir>/traces/<record id>.npz, compressed, written whole or not at all.
 
 Arrays of each role are those of all steps, one after the other, each step's operations ending with
-an END; `meta` is a line of JSON.
+an END; `meta` is a line of JSON. Those of evaluations after waits have a prefix.
 """
 
 import io
@@ -9,16 +9,16 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
-from harness.replay.trace import END, Ints, Program, Step, Times, Trace, TraceError, check
+from harness.replay.trace import END, Ints, Program, Rested, Step, Times, Trace, TraceError, check
 from protocols.party import ROLES, Role
 
-SCHEMA = 1
+SCHEMA = 2
 FOLDER = "traces"
 _OPERATIONS = ("kind", "peer", "wire_bytes")
 _TIMES = tuple(Times.__dataclass_fields__)
@@ -80,19 +80,30 @@ def _arrays(trace: Trace) -> dict[str, Any]:
         "id": trace.record_id,
         "online_roles": trace.online_roles,
         "shaped": trace.shaped,
+        "rested_s": [walk.delay_s for walk in trace.rested],
     }
-    arrays: dict[str, Any] = {
-        "meta": np.array(json.dumps(meta)),
-        "start_ns": np.stack([step.start_ns for step in trace.steps]),
-    }
-    for role in trace.steps[0].programs:
-        programs = [step.programs[role] for step in trace.steps]
-        arrays[f"{role}.begin_ns"] = np.stack([program.begin_ns for program in programs])
+    arrays = {"meta": np.array(json.dumps(meta)), **_step_arrays("", trace.steps)}
+    for number, walk in enumerate(trace.rested):
+        arrays |= _step_arrays(_prefix(number), [walk.step])
+    return arrays
+
+
+def _prefix(number: int) -> str:
+    """Of the arrays of one step after waits."""
+    return f"rested{number}."
+
+
+def _step_arrays(prefix: str, steps: Sequence[Step]) -> dict[str, Any]:
+    arrays: dict[str, Any] = {f"{prefix}start_ns": np.stack([step.start_ns for step in steps])}
+    for role in steps[0].programs:
+        programs = [step.programs[role] for step in steps]
+        arrays[f"{prefix}{role}.begin_ns"] = np.stack([program.begin_ns for program in programs])
         for name in _OPERATIONS:
-            arrays[f"{role}.{name}"] = np.concatenate([getattr(p, name) for p in programs])
+            found = [getattr(program, name) for program in programs]
+            arrays[f"{prefix}{role}.{name}"] = np.concatenate(found)
         for name in _TIMES:
             times = [getattr(program.times, name) for program in programs]
-            arrays[f"{role}.{name}"] = np.concatenate(times, axis=1)
+            arrays[f"{prefix}{role}.{name}"] = np.concatenate(times, axis=1)
     return arrays
 
 
@@ -100,21 +111,29 @@ def _trace(arrays: Mapping[str, Any]) -> Trace:
     meta = json.loads(str(arrays["meta"]))
     if meta["schema"] != SCHEMA:
         raise TraceError(f"schema {meta['schema']}, this version reads schema {SCHEMA}")
-    starts = np.asarray(arrays["start_ns"], np.int64)
-    roles = [role for role in ROLES if f"{role}.kind" in arrays]
-    programs = {role: _programs(arrays, role, len(starts)) for role in roles}
-    steps = [
+    online = cast(tuple[Role, ...], tuple(meta["online_roles"]))
+    rested = [
+        Rested(float(delay_s), _steps(arrays, _prefix(number))[0])
+        for number, delay_s in enumerate(meta["rested_s"])
+    ]
+    steps = tuple(_steps(arrays, ""))
+    return check(Trace(str(meta["id"]), online, bool(meta["shaped"]), steps, tuple(rested)))
+
+
+def _steps(arrays: Mapping[str, Any], prefix: str) -> list[Step]:
+    starts = np.asarray(arrays[f"{prefix}start_ns"], np.int64)
+    roles = [role for role in ROLES if f"{prefix}{role}.kind" in arrays]
+    programs = {role: _programs(arrays, prefix, role, len(starts)) for role in roles}
+    return [
         Step(start_ns, {role: programs[role][index] for role in roles})
         for index, start_ns in enumerate(starts)
     ]
-    online = cast(tuple[Role, ...], tuple(meta["online_roles"]))
-    return check(Trace(str(meta["id"]), online, bool(meta["shaped"]), tuple(steps)))
 
 
-def _programs(arrays: Mapping[str, Any], role: Role, steps: int) -> list[Program]:
+def _programs(arrays: Mapping[str, Any], prefix: str, role: Role, steps: int) -> list[Program]:
     """One role's programs, one for each step."""
     found: dict[str, Ints] = {
-        name: np.asarray(arrays[f"{role}.{name}"], np.int64)
+        name: np.asarray(arrays[f"{prefix}{role}.{name}"], np.int64)
         for name in ("begin_ns", *_OPERATIONS, *_TIMES)
     }
     cuts = (found["kind"] == END).nonzero()[0][:-1] + 1

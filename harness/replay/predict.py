@@ -1,24 +1,36 @@
-"""Predictions: what a traced run would take on other networks, and where two runs take equal time."""
+"""Predictions: what a traced run would take on other networks, and where two runs take equal time.
+
+While a party waits for a far peer its caches and its core cool down: it notices the message late, and
+its first work afterwards is slower; on a machine with fewer cores than parties it also meets others than
+it would have met without the wait. A traced run is therefore walked a few times more over links that have
+a delay and nothing else (`harness.replay.collect.RESTS_S`). Each such walk is a trace with that slowness in
+it: a network whose delay lies between those of two traces takes what lies between their predictions.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from harness.config.network import NetworkConfig
 from harness.record import Record
-from harness.replay.costs import Compute, Floats, costs_of
+from harness.replay.costs import costs_of, rested_costs
+from harness.replay.readings import Compute
 from harness.replay.simulate import BANDWIDTH, LATENCY, TIME, lines_of, simulate
-from harness.replay.trace import Trace
+from harness.replay.trace import Floats, Trace
+
+LEAST_S = 1e-4  # delays are compared evenly below this, and by their ratio above
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A record with its trace, and what to call it beside others."""
+    """A record with its trace, the folder of results that has both, and what to call it beside others."""
 
     record: Record
     trace: Trace
     label: str
+    results_dir: Path
 
 
 @dataclass(frozen=True)
@@ -48,24 +60,43 @@ def predict(
 ) -> Prediction:
     """Simulate every evaluation on every network; a generation is the sum of its steps."""
     trace = subject.trace
-    lines = lines_of([config.profiles(trace.online_roles) for config in networks])
+    profiles = [config.profiles(trace.online_roles) for config in networks]
+    lines = lines_of(profiles)
     costs = costs_of(trace, compute, scale)
     steps = [simulate(*step, lines) for step in zip(trace.steps, costs, strict=True)]
-    parts: Floats = np.sum(steps, axis=0)
+    found = [_summary(np.sum(steps, axis=0))]
+    for walk in trace.rested:
+        found.append(_summary(simulate(walk.step, rested_costs(walk, compute, scale), lines)))
+    known_s = [0.0, *(walk.delay_s for walk in trace.rested)]
+    asked_s = [max(link.delay_s for link in links.values()) for links in profiles]
+    return Prediction(subject, *_between(known_s, np.stack(found), asked_s))
+
+
+def _between(known_s: Sequence[float], found: Floats, asked_s: Sequence[float]) -> Floats:
+    """What lies between the values at two delays, evenly over ln(1 + delay / `LEAST_S`); beyond the
+    last it is the last. found: (delays, quantities, networks), whose networks have the delays asked_s."""
+    known, asked = (np.log1p(np.divide(delays, LEAST_S)) for delays in (known_s, asked_s))
+    return np.stack(
+        [
+            [
+                np.interp(place, known, values)
+                for place, values in zip(asked, columns.T, strict=True)
+            ]
+            for columns in found.transpose(1, 0, 2)
+        ]
+    )
+
+
+def _summary(parts: Floats) -> Floats:
+    """Median, least and most time, latency and bandwidth of a simulation, (5, networks)."""
     times = parts[TIME]
     # The parts of an even number's median are those of the evaluation just below it.
     middle = np.argsort(times, axis=0, kind="stable")[(len(times) - 1) // 2]
     chosen = np.take_along_axis(parts, middle[None, None], axis=1)[:, 0]
     median = np.median(times, axis=0)
     shares = chosen / np.where(chosen[TIME] > 0, chosen[TIME], 1.0)
-    return Prediction(
-        subject,
-        median,
-        times.min(axis=0),
-        times.max(axis=0),
-        shares[LATENCY] * median,
-        shares[BANDWIDTH] * median,
-    )
+    low, high = times.min(axis=0), times.max(axis=0)
+    return np.stack([median, low, high, shares[LATENCY] * median, shares[BANDWIDTH] * median])
 
 
 def fastest(predictions: Sequence[Prediction]) -> list[int]:

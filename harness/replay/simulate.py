@@ -6,7 +6,7 @@ instant. With a role's clock t, a link's free time f, and a message of w bytes:
 
     compute         t ← t + segment
     send            f ← max(t, f) + 8·w/rate;  arrival = max(f + delay, t + transport);  t ← t + own
-    receive         t ← max(t + own, arrival)
+    receive         t ← max(t + own, arrival) + late
 
 which is `netem.link.EmulatedLink` without jitter. Every instant is an array (PARTS, evaluations,
 networks): the time, and what of it is latency and bandwidth on the path that determined it. A max
@@ -19,8 +19,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.replay.costs import Costs, Floats
-from harness.replay.trace import END, RECV, Step, TraceError
+from harness.replay.costs import Costs
+from harness.replay.trace import END, RECV, Floats, Step, TraceError
 from netem.profile import LinkProfile
 from protocols.party import ROLES, Role
 
@@ -106,7 +106,7 @@ class _Walk:
     def _receive(self, role: Role, at: int, arrival: Floats) -> None:
         costs = self._costs[role]
         ready = _later_by(self._clocks[role], costs.before[at] + costs.during[at])
-        self._clocks[role] = _max(ready, arrival)
+        self._clocks[role] = _later_by(_max(ready, arrival), costs.late[at])
 
     def _send(self, role: Role, to: Role, at: int, wire_bytes: int) -> None:
         costs, pair = self._costs[role], (role, to)

@@ -28,7 +28,7 @@ def find_subjects(words: Sequence[str], filters: Sequence[str], results_dir: Pat
     records = [_record(path) for path in paths] or _traced(filters, results_dir)
     folders = [path.absolute().parents[1] for path in paths] or [results_dir] * len(records)
     return [
-        Subject(record, _trace(folder, record), label)
+        Subject(record, trace_of(folder, record), label, folder)
         for folder, record, label in zip(folders, records, _labels(records), strict=True)
     ]
 
@@ -64,7 +64,8 @@ def _traced(filters: Sequence[str], results_dir: Path) -> list[Record]:
     return found
 
 
-def _trace(results_dir: Path, record: Record) -> Trace:
+def trace_of(results_dir: Path, record: Record) -> Trace:
+    """The trace of a record. Raises ConfigError."""
     try:
         return load(results_dir, record.id)
     except TraceError as error:

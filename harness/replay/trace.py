@@ -7,6 +7,7 @@ for each evaluation. Times are in ns.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ SEND, RECV, END = 0, 1, 2
 NOBODY = -1  # the peer of an END
 
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 
 class TraceError(ValueError):
@@ -61,17 +63,28 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Rested:
+    """A step in evaluations over links of this delay each way, in s, and of any rate."""
+
+    delay_s: float
+    step: Step
+
+
+@dataclass(frozen=True)
 class Trace:
     """All measured evaluations of the run with this record id.
 
     online_roles: between whom the network's main link lies. shaped: whether links were shaped while
-    this was recorded, so that its waits are not those of this machine alone.
+    this was recorded, so that its waits are not those of this machine alone. rested: the only step
+    again, each over links of a longer delay: how its parties work after waits. Nothing where there are
+    several steps, or links were shaped.
     """
 
     record_id: str
     online_roles: tuple[Role, ...]
     shaped: bool
     steps: tuple[Step, ...]
+    rested: tuple[Rested, ...] = ()
 
     @property
     def evaluations(self) -> int:
@@ -84,11 +97,29 @@ def check(trace: Trace) -> Trace:
     if not trace.steps or not trace.evaluations:
         raise TraceError("it has no evaluation")
     for step in trace.steps:
-        for role, program in step.programs.items():
-            _check_program(role, program, [ROLES.index(r) for r in step.programs if r != role])
-            _check_times(role, program, trace.evaluations)
-        _check_messages(step.programs)
+        _check_step(step, trace.evaluations)
+    for walk in trace.rested:
+        _check_step(walk.step, len(walk.step.start_ns))
+        if not (len(trace.steps) == 1 and _same_operations(walk.step, trace.steps[0])):
+            raise TraceError("its messages after waits are not those without")
+    if any(a >= b for a, b in pairwise([0.0, *(walk.delay_s for walk in trace.rested)])):
+        raise TraceError("its waits do not become longer")
     return trace
+
+
+def _check_step(step: Step, evaluations: int) -> None:
+    for role, program in step.programs.items():
+        _check_program(role, program, [ROLES.index(r) for r in step.programs if r != role])
+        _check_times(role, program, evaluations)
+    _check_messages(step.programs)
+
+
+def _same_operations(step: Step, other: Step) -> bool:
+    return step.programs.keys() == other.programs.keys() and all(
+        np.array_equal(getattr(program, name), getattr(other.programs[role], name))
+        for role, program in step.programs.items()
+        for name in ("kind", "peer", "wire_bytes")
+    )
 
 
 def _check_program(role: Role, program: Program, peers: Sequence[int]) -> None:
@@ -105,7 +136,7 @@ def _check_program(role: Role, program: Program, peers: Sequence[int]) -> None:
 
 def _check_times(role: Role, program: Program, evaluations: int) -> None:
     size = len(program.kind)
-    if program.begin_ns.shape != (evaluations,):
+    if evaluations == 0 or program.begin_ns.shape != (evaluations,):
         raise TraceError(f"{role} did not begin {evaluations} times")
     for name, values in vars(program.times).items():
         if values.shape != (evaluations, size) or values.min() < 0:

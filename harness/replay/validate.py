@@ -1,22 +1,28 @@
-"""Predictions held against measurements over the emulated link."""
+"""Predictions held against measurements over the emulated link.
+
+The traced run is made once more, and every network is measured in the same job, in turns with it: what
+the machine does meanwhile disturbs both sides of the comparison alike.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from statistics import median
 
 from rich.table import Table
 
 from harness import rows
-from harness.config.identity import config_hash
+from harness.config.errors import ConfigError
 from harness.config.network import NetworkConfig
 from harness.config.restore import restored
 from harness.config.schema import RunConfig, ShaperConfig
 from harness.config.validate import validate as check_config
 from harness.record import Record
 from harness.replay.networks import Networks
-from harness.replay.predict import Prediction
+from harness.replay.predict import Prediction, Subject, predict
+from harness.replay.readings import Compute
+from harness.replay.subjects import trace_of
 from harness.stats import format_ns, format_rate
+from protocols.workload import steps
 
 # Round-trip time in ms, rate in Mbit/s.
 POINTS = ((0.5, 10_000), (1, 5_000), (4, 400), (10, 1_000), (20, 100), (80, 100))
@@ -53,33 +59,39 @@ def points() -> Networks:
     )
 
 
-def shaped_configs(
-    record: Record, networks: Networks, results_dir: Path, force: bool
-) -> list[RunConfig]:
-    """The record's own run, untraced, on each network with the emulated link. Raises ConfigError."""
-    changed = replace(
-        restored(record.config),
-        shaper=ShaperConfig("emulated"),
-        trace=False,
-        results_dir=str(results_dir),
-        force=force,
-    )
-    return [check_config(replace(changed, network=network)) for network in networks.configs]
+def configs_of(subject: Subject, networks: Networks) -> list[RunConfig]:
+    """The subject's own run, then the same untraced on each network with the emulated link. Raises
+    ConfigError, also where there is nothing to take turns with."""
+    traced = restored(subject.record.config)
+    if traced.shaper.name != "none" or len(steps(traced.workload())) > 1:
+        raise ConfigError(subject.record.id, "--validate takes runs of one step with shaper=none")
+    results_dir = str(subject.results_dir)
+    shaped = replace(traced, shaper=ShaperConfig("emulated"), trace=False)
+    points = [replace(shaped, network=network) for network in networks.configs]
+    return [check_config(replace(config, results_dir=results_dir)) for config in (traced, *points)]
+
+
+def held(
+    subject: Subject, records: Sequence[Record], networks: Networks, compute: Compute, scale: float
+) -> list[Compared]:
+    """What the new trace of `subject` predicts beside the `records` of the networks, which follow its
+    own; nothing where its own run failed."""
+    own, *measured = records
+    if own.status != "ok":
+        return []
+    again = replace(subject, record=own, trace=trace_of(subject.results_dir, own))
+    return compare(predict(again, networks.configs, compute, scale), networks, measured)
 
 
 def compare(
-    predictions: Sequence[Prediction],
-    configs: Sequence[Sequence[RunConfig]],
-    records: Sequence[Record],
+    prediction: Prediction, networks: Networks, records: Sequence[Record]
 ) -> list[Compared]:
-    """Each prediction with the record of each of its `configs`, which is one for each network."""
-    by_id = {record.id: record for record in records}
+    """A prediction with the record of each network."""
     return [
-        Compared(
-            prediction, config.network, float(prediction.online_ns[i]), by_id[config_hash(config)]
+        Compared(prediction, network, float(predicted_ns), record)
+        for network, predicted_ns, record in zip(
+            networks.configs, prediction.online_ns, records, strict=True
         )
-        for prediction, group in zip(predictions, configs, strict=True)
-        for i, config in enumerate(group)
     ]
 
 

@@ -12,7 +12,7 @@ from harness.verbs.show import split_folder
 if TYPE_CHECKING:
     from harness.replay.networks import Networks
 
-OWN_KEYS = ("network", "rtt_ms", "rate_mbit", "compute", "compute_scale", "force")
+OWN_KEYS = ("network", "rtt_ms", "rate_mbit", "compute", "compute_scale")
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,6 @@ class Words:
         if not 0 <= scale < math.inf:
             raise rejected("compute_scale", text, "a number ≥ 0 (2: machines half as fast)")
         return scale
-
-    def force(self) -> bool:
-        """Whether to measure again. Raises ConfigError."""
-        given = self.own.get("force", "false")
-        if given not in ("true", "false"):
-            raise rejected("force", given, "true or false")
-        return given == "true"
 
     def networks(self) -> "Networks | None":
         """What they say about networks; None if nothing. Raises ConfigError."""

@@ -58,6 +58,9 @@ class Runner(ABC):
     port = 0  # 0: any free one
     secret: bytes | None = None  # of runs whose parties are told it by somebody else
     tc = False  # whether the parties may change their interfaces
+    image: str | None = (
+        None  # the id of the container image that the parties are made from, once open
+    )
     start_timeout_s = 60.0  # from the launch to the last party's first word
 
     def open(self) -> None:

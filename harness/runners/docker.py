@@ -46,6 +46,7 @@ class Docker(Runner):
         """See `Runner.open`."""
         self._client = connect()
         self._image = find_image(self._client, self._config.image or default_tag())
+        self.image = str(self._image.id)
         self.host = self._make_network()
 
     def launch(self, role: Role, door: Door, environment: Mapping[str, str]) -> Place:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from harness import runs
 from harness.config.errors import ConfigError
+from harness.progress import make_progress
 from harness.replay.words import Words, split_words
+from harness.verbs.run import session
 
 if TYPE_CHECKING:
     from harness.replay.networks import Networks
@@ -22,7 +24,6 @@ keys:
   rate_mbit=100,1000     … and of rates; an axis not given is that of network
   compute=cpu            parties on machines of their own; wall: this machine, as it was
   compute_scale=1        2: machines half as fast
-  force=true             with --validate: measure again what is stored
   results_dir=DIR        where records and traces are
 """
 EXAMPLES = """\
@@ -58,8 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--validate",
         action="store_true",
-        help="measure each network with the emulated link, and compare; without networks, six from "
-        "0.5 to 80 ms and 100 Mbit/s to 10 Gbit/s",
+        help="trace again, measure each network with the emulated link in turns with that, and compare; "
+        "without networks, six from 0.5 to 80 ms and 100 Mbit/s to 10 Gbit/s",
     )
 
 
@@ -97,17 +98,24 @@ def _predictions(words: Words, networks: "Networks") -> "list[Prediction]":
 def _validate(words: Words) -> int:
     """Measure what is predicted; 1 if a run failed."""
     from harness.replay import validate  # noqa: PLC0415
+    from harness.replay.subjects import find_subjects  # noqa: PLC0415
     from harness.table import print_fitting  # noqa: PLC0415
-    from harness.verbs.run import run_points  # noqa: PLC0415
 
-    networks = words.networks() or validate.points()
-    predictions = _predictions(words, networks)
-    groups = [
-        validate.shaped_configs(p.subject.record, networks, words.results_dir, words.force())
-        for p in predictions
-    ]
-    records = run_points([config for group in groups for config in group])
-    compared = validate.compare(predictions, groups, records)
+    networks, compute = words.networks() or validate.points(), words.compute()
+    subjects = find_subjects(words.records, words.filters, words.results_dir)
+    plans = [(subject, validate.configs_of(subject, networks)) for subject in subjects]
+    compared, records = [], []
+    progress = make_progress()
+    try:
+        with session() as measures:
+            for number, (subject, configs) in enumerate(plans, start=1):
+                progress.run(number, len(plans), f"{subject.label} on {len(configs) - 1} networks")
+                found = runs.measured_in_turns(configs, measures, progress)
+                records += found
+                compared += validate.held(subject, found, networks, compute, words.scale())
+                progress.done(validate.summary(compared))
+    finally:
+        progress.close()
     print_fitting([validate.table_of(compared)])
     print(validate.summary(compared))
     return runs.exit_code(records)

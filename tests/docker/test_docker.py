@@ -119,6 +119,7 @@ def test_a_container_may_do_nothing_but_compute_and_talk_to_its_peers(client: An
     with Session() as session:
         record = measure(session, *limits, progress=Progress("measuring", look))
     assert record.status == "ok"
+    assert record.environment["image"] == find_image(client, default_tag()).id
     host = found["inspected"]["HostConfig"]
     assert (host["Memory"], found["cores"]) == (2_000_000_000, [core])
     assert re.search(r"CapEff:\t0+\n", found["status"])

@@ -13,7 +13,7 @@ from harness.gate.load import load
 from harness.gate.measure import Sides
 from harness.inject import Fault
 from harness.progress import PlainProgress
-from harness.session import REPO
+from harness.run import REPO
 
 pytestmark = pytest.mark.slow
 

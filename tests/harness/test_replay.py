@@ -24,10 +24,10 @@ from harness.config.schema import RunConfig
 from harness.progress import Progress
 from harness.record import Record
 from harness.replay import file
-from harness.replay.costs import costs_of
+from harness.replay.costs import costs_of, rested_costs
 from harness.replay.networks import parse_axis
-from harness.replay.predict import Subject, crossings, predict
-from harness.replay.trace import END, NOBODY, RECV, SEND, Program, Step, Times, Trace, check
+from harness.replay.predict import LEAST_S, Subject, crossings, predict
+from harness.replay.trace import END, NOBODY, RECV, SEND, Program, Rested, Step, Times, Trace, check
 from protocols.party import P0, P1, Role
 
 MakeRecord = Callable[..., Record]
@@ -106,9 +106,41 @@ def test_threads_beside_the_compute_do_not_lengthen_it() -> None:
     assert costs[P1].before[1, 0] == 700 * US
 
 
+def test_a_network_between_two_traces_takes_what_lies_between(make_record: MakeRecord) -> None:
+    """P1 computes 700 µs in the trace, and 900 over a link of 4 ms, where P0 is 50 µs late for the answer.
+
+    Over that very link both take what was traced, and on longer ones no more of their own.
+    """
+    plain = echo_trace("x")
+    slow = echo_trace("x", 900).steps[0].programs
+    walls = {role: slow[role].times.during_wall.copy() for role in slow}
+    walls[P1][:, 0] += (4_000 - 100) * US  # 5 µs to its send, 4 ms on the link
+    walls[P0][:, 1] += (8_000 - 200 + 50) * US
+    programs = {
+        r: replace(p, times=replace(p.times, during_wall=walls[r])) for r, p in slow.items()
+    }
+    walk = Rested(4e-3, Step(np.zeros(3, np.int64), programs))
+    trace = check(replace(plain, rested=(walk,)))
+    (costs,) = costs_of(trace, "wall", 1.0)
+    rested = rested_costs(walk, "wall", 1.0)
+    assert (costs[P0].late[1, 0], rested[P0].late[1, 0]) == (0, 50 * US)
+    assert rested_costs(walk, "cpu", 1.0)[P0].late[1, 0] == 0
+
+    def took(rtt_ms: float) -> float:
+        words = (f"network.rtt_ms={rtt_ms}", "network.rate_mbit=null")
+        return prediction_of(make_record(), trace, *words)[0]
+
+    assert took(0) == 925 * US  # the trace itself
+    assert took(8) == 8 * MS + (25 + 900 + 50) * US
+    assert took(200) == 200 * MS + (25 + 900 + 50) * US
+    half = np.expm1(np.log1p(4e-3 / LEAST_S) / 2) * LEAST_S
+    own = took(2 * half * 1e3) - 2 * half * 1e9
+    assert own == pytest.approx((25 + (700 + 950) / 2) * US, abs=2)
+
+
 def prediction_of(record: Record, trace: Trace, *overrides: str) -> list[float]:
     config = compose_run(overrides).network
-    found = predict(Subject(record, trace, "x"), [config], "wall", 1.0)
+    found = predict(Subject(record, trace, "x", Path()), [config], "wall", 1.0)
     parts = found.online_ns, found.latency_ns, found.bandwidth_ns, found.compute_ns
     assert found.low_ns == found.high_ns == found.online_ns
     return [round(float(part[0])) for part in parts]
@@ -137,7 +169,7 @@ def test_shares_are_those_of_the_median_evaluation(make_record: MakeRecord) -> N
     programs = {**trace.steps[0].programs, P1: changed}
     trace = replace(trace, shaped=True, steps=(Step(np.zeros(3, np.int64), programs),))
     network = compose_run(["network.rtt_ms=4", "network.rate_mbit=null"]).network
-    found = predict(Subject(make_record(), trace, "x"), [network], "wall", 1.0)
+    found = predict(Subject(make_record(), trace, "x", Path()), [network], "wall", 1.0)
     times = [found.low_ns[0], found.online_ns[0], found.high_ns[0]]
     assert times == pytest.approx([4 * MS + c for c in (125 * US, 725 * US, 9 * MS + 25 * US)])
     assert (found.latency_ns[0], found.compute_ns[0]) == pytest.approx((4 * MS, 725 * US))
@@ -286,11 +318,12 @@ def test_figures(
 
 
 class Measured:
-    """A session whose runs take twice what loopback would."""
+    """A session whose runs take 100 ms, whatever their links; the traced one leaves a trace of 90 ms."""
 
     def __init__(self, make_record: MakeRecord) -> None:
         self.make_record = make_record
         self.configs: list[RunConfig] = []
+        self.fails = False
 
     def __enter__(self) -> Self:
         return self
@@ -298,39 +331,42 @@ class Measured:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def run(self, config: RunConfig, progress: Progress) -> Record:
-        self.configs.append(config)
-        record = self.make_record(wall_ns=[100 * MS] * 3)
-        return replace(record, id=config_hash(config), config=resolved(config))
+    def run_in_turns(self, configs: Sequence[RunConfig], progress: Progress) -> list[Record]:
+        self.configs = list(configs)
+        file.save(Path(configs[0].results_dir), echo_trace(config_hash(configs[0]), 90_000))
+        record = self.make_record(status="failed" if self.fails else "ok", wall_ns=[100 * MS] * 3)
+        return [replace(record, id=config_hash(c), config=resolved(c)) for c in configs]
 
 
-def test_validation_measures_the_record_s_own_run(
-    stored: list[Record],
-    make_record: MakeRecord,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+@pytest.fixture
+def measured(make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch) -> Measured:
     session = Measured(make_record)
     module = ModuleType("harness.session")
     module.Session = lambda: session  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "harness.session", module)
+    return session
+
+
+def test_validation_traces_again_and_measures_in_turns_with_that(
+    stored: list[Record], measured: Measured, capsys: pytest.CaptureFixture[str]
+) -> None:
     few = stored[0].id
+    file.path_of(Path("results/runs"), few).unlink()
+    file.save(Path("results/runs"), echo_trace(few, 1))  # an old trace is not what is held
     assert main(["replay", "--validate", few, "compute=wall", "network=loopback,permllm-wan"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == "error: median 8.9 %, worst 9.8 % (2 of 2 points)"
     assert "90.2 ms 100 ms -9.8 %" in " ".join(lines[-3].split())
-    assert [c.network.name for c in session.configs] == ["loopback", "permllm-wan"]
-    for config in session.configs:
-        assert (config.shaper.name, config.trace, config.experiment) == (
-            "emulated",
-            False,
-            restored(stored[0].config).experiment,
-        )
-    assert main(["replay", "--validate", few, "network=loopback"]) == 0
-    assert len(session.configs) == 2  # stored
-    assert main(["replay", "--validate", few, "network=loopback", "force=true"]) == 0
+    own, *points = measured.configs
+    assert (config_hash(own), own.shaper.name, own.trace) == (few, "none", True)
+    assert [c.network.name for c in points] == ["loopback", "permllm-wan"]
+    for config in points:
+        experiment = restored(stored[0].config).experiment
+        found = (config.shaper.name, config.trace, config.experiment)
+        assert found == ("emulated", False, experiment)
+    assert len(list(Path("results/runs/argmax").glob("*.json"))) == 4  # two were there
     assert main(["replay", "--validate", few]) == 0
-    assert [(c.network.rtt_ms, c.network.rate_mbit) for c in session.configs[3:]] == [
+    assert [(c.network.rtt_ms, c.network.rate_mbit) for c in measured.configs[1:]] == [
         (0.5, 10_000),
         (1, 5_000),
         (4, 400),
@@ -338,6 +374,22 @@ def test_validation_measures_the_record_s_own_run(
         (20, 100),
         (80, 100),
     ]
+
+
+def test_a_validation_that_fails_says_so(
+    stored: list[Record],
+    measured: Measured,
+    make_record: MakeRecord,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    measured.fails = True
+    assert main(["replay", "--validate", stored[0].id]) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "nothing could be measured"
+    shaped = make_record(["trace=true"])
+    store.save(Path("results/runs"), shaped)
+    file.save(Path("results/runs"), echo_trace(shaped.id))
+    assert main(["replay", "--validate", shaped.id]) == 2
+    assert "takes runs of one step with shaper=none" in capsys.readouterr().err
 
 
 def test_a_trace_is_another_run_and_no_trace_is_as_before() -> None:

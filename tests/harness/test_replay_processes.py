@@ -10,9 +10,11 @@ from harness.config.compose import compose_run
 from harness.progress import make_progress
 from harness.record import Record
 from harness.replay import file
+from harness.replay.collect import RESTS_S
 from harness.replay.costs import costs_of
 from harness.replay.simulate import TIME, lines_of, simulate
-from harness.replay.trace import SEND, Trace, sizes
+from harness.replay.trace import RECV, SEND, Step, Trace, sizes
+from harness.run import RESTED
 from harness.session import Session
 from netem.profile import LinkProfile
 from protocols.party import ROLES
@@ -33,6 +35,50 @@ def ends_ns(trace: Trace) -> list[int]:
     return [int(end) for end in np.max(ends, axis=0) - step.start_ns]
 
 
+def waits_ms(step: Step) -> float:
+    """What P0's receives took, in the middle of the evaluations."""
+    program = step.programs["P0"]
+    waits = program.times.during_wall[:, program.kind == RECV].sum(axis=1)
+    return float(np.median(waits)) / 1e6
+
+
+def test_a_traced_run_is_walked_after_waits_too(tmp_path: Path) -> None:
+    """4 hops, of which P0 waits for 2: over each slower link for twice its delay and more."""
+    config = compose_run([*QUICK, *UNSHAPED, "trace=true", f"results_dir={tmp_path}"])
+    with Session() as session:
+        record = session.run(config, make_progress())
+    assert len(record.phases["online"].wall_ns) == 3
+    trace = file.load(tmp_path, record.id)
+    assert [walk.delay_s for walk in trace.rested] == list(RESTS_S)
+    for walk in trace.rested:
+        assert len(walk.step.start_ns) == RESTED
+        assert waits_ms(walk.step) > 3 * walk.delay_s * 1e3
+    assert waits_ms(trace.steps[0]) < waits_ms(trace.rested[-1].step) / 2
+
+
+def test_runs_in_turns_are_those_that_they_are_alone(tmp_path: Path) -> None:
+    """Each over its own links, with its own samples; one whose link cannot be had is left out."""
+    here = [*QUICK, f"results_dir={tmp_path}"]
+    networks = (["network.rtt_ms=30"], ["network.rtt_ms=8"], ["network.rate_mbit=1000000"])
+    traced = compose_run([*here, *UNSHAPED, "trace=true"])
+    shaped = [compose_run([*here, *words]) for words in networks[:2]]
+    refused = compose_run([*here, *networks[2], "calibration.strict=true"])
+    with Session() as session:
+        records = session.run_in_turns([traced, *shaped, refused], make_progress())
+        alone = session.run(shaped[1], make_progress())
+    assert [record.status for record in records] == ["ok", "ok", "ok", "failed"]
+    assert "link outside tolerance" in str(records[3].error)
+    online = [record.phases["online"] for record in records[:3]]
+    assert [len(phase.wall_ns) for phase in online] == [3, 3, 3]
+    assert max(online[0].wall_ns) < min(online[1].wall_ns)
+    assert min(online[1].wall_ns) >= 4 * 15e6
+    assert 4 * 4e6 <= min(online[2].wall_ns) < 4 * 15e6
+    assert records[2].id == alone.id
+    assert online[2].hops == alone.phases["online"].hops
+    assert online[2].roles["P0"].sent == alone.phases["online"].roles["P0"].sent
+    assert file.load(tmp_path, records[0].id).evaluations == 3
+
+
 def test_a_trace_holds_the_run_to_the_nanosecond(tmp_path: Path) -> None:
     """Its times, messages and hops are those of the record, shaped or not; without it, no file."""
     records: list[Record] = []
@@ -45,6 +91,7 @@ def test_a_trace_holds_the_run_to_the_nanosecond(tmp_path: Path) -> None:
     for record, shaped in zip(records[:2], (False, True), strict=True):
         trace = file.load(tmp_path, record.id)
         assert trace.shaped == shaped
+        assert len(trace.rested) == (0 if shaped else len(RESTS_S))
         online = record.phases["online"]
         assert ends_ns(trace) == online.wall_ns
         programs = trace.steps[0].programs

@@ -24,7 +24,8 @@ PAIRS: list[Pair] = list(permutations(ROLES, 2))
 
 
 class Op(NamedTuple):
-    """One operation: kind, peer, bytes, and ns before, during and (of a send) of transport."""
+    """One operation: kind, peer, bytes, and ns before, during, (of a send) of transport, (of a receive)
+    of being late."""
 
     kind: int
     peer: Role | None = None
@@ -32,6 +33,7 @@ class Op(NamedTuple):
     before: int = 0
     during: int = 0
     transport: int = 0
+    late: int = 0
 
 
 Programs = Mapping[Role, Sequence[Op]]
@@ -41,8 +43,8 @@ def send(peer: Role, wire_bytes: int = 0, before: int = 0, during: int = 0, leas
     return Op(SEND, peer, wire_bytes, before, during, least)
 
 
-def recv(peer: Role, before: int = 0, during: int = 0) -> Op:
-    return Op(RECV, peer, 0, before, during)
+def recv(peer: Role, before: int = 0, during: int = 0, late: int = 0) -> Op:
+    return Op(RECV, peer, 0, before, during, 0, late)
 
 
 def end(before: int = 0) -> Op:
@@ -68,7 +70,11 @@ def costs_from(programs: Programs, entry: int = 0) -> dict[Role, Costs]:
 
     return {
         role: Costs(
-            np.array([float(entry)]), *(column(ops, n) for n in ("before", "during", "transport"))
+            np.array([float(entry)]),
+            column(ops, "before"),
+            column(ops, "during"),
+            column(ops, "transport"),
+            column(ops, "late"),
         )
         for role, ops in programs.items()
     }
@@ -130,6 +136,12 @@ def test_a_link_is_free_again_after_a_pause_and_directions_are_independent() -> 
 def test_a_message_takes_no_less_than_its_machine_needs() -> None:
     programs = {P0: [send(P1, 10, during=4, least=90), end()], P1: [recv(P0), end()]}
     assert run(programs, link(50), link(91)) == [[90, 0, 0, 90], [91, 91, 0, 0]]
+
+
+def test_a_late_receiver_is_late_whether_it_waited_or_not() -> None:
+    """As in a trace over links of a delay; the sender is not held up by it."""
+    programs = {P0: [send(P1), end(30)], P1: [recv(P0, before=20, during=5, late=7), end(1)]}
+    assert run(programs, link(10), link(400)) == [[33, 0, 0, 33], [408, 400, 0, 8]]
 
 
 def test_pairs_have_their_own_links() -> None:

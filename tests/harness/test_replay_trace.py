@@ -13,7 +13,7 @@ from baselines.mpcformer.system import MPCFormer
 from baselines.puma.system import Puma
 from harness.evaluation import Evaluation, Round
 from harness.replay import file
-from harness.replay.collect import collect
+from harness.replay.collect import RESTS, RESTS_S, collect
 from harness.replay.costs import costs_of
 from harness.replay.simulate import LATENCY, TIME, lines_of, simulate
 from harness.replay.trace import END, RECV, SEND, Trace, TraceError
@@ -33,15 +33,17 @@ Heard = dict[Role, tuple[torch.Tensor, ...]]
 
 
 def traced(system: type[System], workload: Workload) -> tuple[Trace, int]:
-    """The trace of parties as threads, and the online hops of one evaluation."""
+    """The trace of parties as threads, and the online hops of one evaluation. That of one step has two
+    more evaluations, as if over slower links."""
     count = len(steps(workload))
+    links = [None] * EVALUATIONS + (list(RESTS[:2]) if count == 1 else [])
     tracers = {role: Tracer() for role in ROLES}
 
     def walk(party: MemoryParty) -> MemoryParty:
         role = system(party, workload, 7, system.Options())
         with party.phase("prepare"):
             role.prepare()
-        for step in list(range(count)) * EVALUATIONS:
+        for step in list(range(count)) * len(links):
             acts = dict(zip(PHASES, (role.offline, role.share_input, role.online), strict=True))
             for phase, act in acts.items():
                 with party.phase(phase):
@@ -54,8 +56,8 @@ def traced(system: type[System], workload: Workload) -> tuple[Trace, int]:
     depths = [[c.depth for c in party.counters.of("online")] for party in parties.values()]
     hops = [max(step) for step in zip(*depths, strict=True)]
     sent: Heard = {role: tracer.tensors(0) for role, tracer in tracers.items()}
-    starts = [[{"online": 0} for _ in range(count)] for _ in range(EVALUATIONS)]
-    rounds = [Round(one, []) for one in starts]  # type: ignore[arg-type]
+    starts: list[dict[Phase, int]] = [{"online": 0} for _ in range(count)]
+    rounds = [Round(i * count, over, starts, []) for i, over in enumerate(links)]
     evaluation = Evaluation(steps(workload), 1, 0, rounds, {}, sent)
     trace = collect(evaluation, "0123456789abcdef", system.online_roles, shaped=False)
     return trace, sum(hops[-count:])
@@ -134,7 +136,7 @@ def test_evaluations_whose_messages_differ_are_refused() -> None:
         ends = [[END, -1, 0, 0, 0, 0, 0]] * 2
         mixed = [row for pair in zip(rows, ends, strict=True) for row in pair]
         sent[role] = (torch.zeros(2, dtype=torch.int64), torch.tensor(mixed))
-    rounds = [Round([{"online": 0}], []) for _ in range(2)]
+    rounds = [Round(number, None, [{"online": 0}], []) for number in range(2)]
     evaluation = Evaluation(steps(Argmax(2)), 0, 0, rounds, {}, sent)
     with pytest.raises(TraceError, match="messages of P0 differ between evaluations"):
         collect(evaluation, "x", ROLES, shaped=False)
@@ -148,7 +150,10 @@ def test_a_trace_survives_the_disk(layer: Trace, tmp_path: Path) -> None:
     assert [p.name for p in path.parent.iterdir()] == [path.name]
     again = file.load(tmp_path, layer.record_id)
     assert (again.online_roles, again.shaped) == (("P0", "P1"), False)
-    for step, other in zip(layer.steps, again.steps, strict=True):
+    assert [w.delay_s for w in again.rested] == [w.delay_s for w in layer.rested] == [*RESTS_S[:2]]
+    rested = ([walk.step for walk in trace.rested] for trace in (layer, again))
+    both = zip([*layer.steps, *next(rested)], [*again.steps, *next(rested)], strict=True)
+    for step, other in both:
         np.testing.assert_equal(other.start_ns, step.start_ns)
         for role, program in step.programs.items():
             for name, values in (vars(program) | vars(program.times)).items():
@@ -192,12 +197,17 @@ def test_a_damaged_or_foreign_file_is_told_in_one_line(layer: Trace, tmp_path: P
     assert "pickle" in problem({**arrays, "start_ns": np.array([{}], object)})
     without = {name: array for name, array in arrays.items() if not name.startswith("P1")}
     assert problem(without) == "P0 has messages with nobody in this trace"
-    assert told(schema=9) == "schema 9, this version reads schema 1"
+    assert told(schema=9) == "schema 9, this version reads schema 2"
     assert told(id="other") == "it is the trace of other"
     assert problem({**arrays, "P0.wire_bytes": half}) == "what P0 sent is not what P1 received"
     assert "P1's times (before_wall)" in problem({**arrays, "P1.before_wall": negative})
     assert problem({**arrays, "P0.kind": half * 0}) == "P0's operations do not end once"
     assert problem({**arrays, "start_ns": np.zeros((2, 2))}) == "P0 has 1 steps of 2"
+    fewer = arrays["rested1.P0.wire_bytes"], arrays["rested1.P1.wire_bytes"]
+    shorter = {f"rested1.P{i}.wire_bytes": np.minimum(b, 9) for i, b in enumerate(fewer)}
+    assert problem({**arrays, **shorter}) == "its messages after waits are not those without"
+    assert told(rested_s=[1, 2, 3]).startswith("not a whole trace: ")
+    assert told(rested_s=[2, 1]) == "its waits do not become longer"
     path.unlink()
     assert "run it again with trace=true" in problem_of_nothing(tmp_path)
 

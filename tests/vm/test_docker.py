@@ -1,0 +1,69 @@
+"""Containers over real netem: a daemon, its network and three parties in a kernel of our own."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.store import load_all
+from netem.tc import goodput
+from tests.vm import disk, uml
+
+pytestmark = pytest.mark.slow
+
+# Docker's own rules need the older iptables, and one hierarchy of cgroups for each controller.
+MODULES = (
+    *uml.NETWORK_MODULES,
+    *("br_netfilter", "iptable_filter", "iptable_nat", "xt_conntrack", "xt_MASQUERADE"),
+    *("xt_addrtype", "xt_comment", "xt_mark"),
+)
+INSIDE = """
+set -e
+for name in iptables ip6tables; do ln -sf $name-legacy /usr/sbin/$name; done
+mount -t tmpfs cgroup /sys/fs/cgroup
+for name in $(awk '!/^#/ && $4 { print $1 }' /proc/cgroups); do
+  mkdir -p /sys/fs/cgroup/$name && mount -t cgroup -o $name cgroup /sys/fs/cgroup/$name
+done
+mkdir -p /disk && mount -t ext4 /dev/ubda /disk
+rm -rf /disk/containers /disk/network /disk/swarm /disk/containerd
+dockerd --data-root /disk --exec-root /run/docker --pidfile /run/docker.pid > /share/daemon 2>&1 &
+for i in $(seq 120); do docker version > /dev/null 2>&1 && break; sleep 0.5; done
+PYTHON -m harness run experiment=argmax experiment.n=10000 network=permllm-wan runner=docker \\
+  shaper=tc repeat=3 warmup=1 calibration.strict=false results_dir=/share/results
+(docker ps -aq; docker network ls -q -f label=permbench.run) > /share/left
+"""
+
+
+def test_containers_over_netem(tmp_path: Path) -> None:
+    """The right answer in 4 hops, every byte through the queues of the containers, nothing left."""
+    if why := uml.missing():
+        pytest.skip(f"a virtual machine {why}")
+    if why := disk.missing():
+        if os.environ.get("PERMBENCH_CI") == "docker":
+            pytest.fail(why)
+        pytest.skip(f"no disk with Docker images: {why}")
+    disk.make(tmp_path / "disk")
+    share = tmp_path / "share"
+    result = uml.run(
+        ["sh", "-c", INSIDE.replace("PYTHON", sys.executable)],
+        timeout_s=300,
+        memory_mb=3072,
+        modules=MODULES,
+        share=share,
+        kernel_arguments=[f"ubd0={tmp_path / 'disk'}"],
+    )
+    (tmp_path / "disk").unlink()
+    assert result.exit_code == 0, f"{result.output}\n{result.console}"
+    assert (share / "left").read_text() == ""
+    (record,) = load_all(share / "results")
+    assert (record.status, record.error) == ("ok", None)
+    assert record.phases["online"].hops == 4
+    assert min(record.phases["online"].wall_ns) >= 4 * 5_000_000
+    link = record.network.measured["P0-P1"]
+    assert link["rtt_s"] >= 10e-3
+    for way in ("forward", "backward"):
+        assert link[way]["bulk_bit_s"] <= 1.01 * goodput() * 1e9
+    counted = record.network.interfaces["P0"]["counted"]["P1"]
+    assert counted["dropped"] == 0
+    assert counted["bytes"] > counted["wire_bytes"] > 4 * 10_000
