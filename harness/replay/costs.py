@@ -45,20 +45,16 @@ def costs_of(trace: Trace, compute: Compute, scale: float) -> list[dict[Role, Co
     ]
 
 
-def rested_costs(walk: Rested, compute: Compute, scale: float) -> dict[Role, Costs]:
-    """Each role's costs in a step walked over links of a delay, alike."""
-    step = walk.step
-    return {
-        role: _costs(
-            step,
-            role,
-            compute,
-            scale,
-            _transport(step, role, compute, measured=False),
-            _late(walk, role) if compute == "wall" else None,
-        )
-        for role in step.programs
-    }
+def rested_costs(walk: Rested, plain: Step, compute: Compute, scale: float) -> dict[Role, Costs]:
+    """Each role's costs in a step walked over links of a delay, alike; `transport`, which the delay hides,
+    is that of the `plain` step."""
+    costs, step = {}, walk.step
+    for role, program in step.programs.items():
+        transport = _transport(plain, role, compute, measured=compute == "wall").mean(axis=0)
+        whole = np.broadcast_to(transport, program.times.before_wall.shape)
+        late = _late(walk, plain, role) if compute == "wall" else None
+        costs[role] = _costs(step, role, compute, scale, whole, late)
+    return costs
 
 
 def _costs(
@@ -92,11 +88,13 @@ def _transport(step: Step, role: Role, compute: Compute, measured: bool) -> Floa
     return transport
 
 
-def _late(walk: Rested, role: Role) -> Floats:
+def _late(walk: Rested, plain: Step, role: Role) -> Floats:
     """How much later each receive ended than by the law of the link: its own time after its begin, or
-    the delay after the begin of the send."""
+    the delay after the begin of the send, or what the message takes without a delay after that."""
     program = walk.step.programs[role]
+    waiting = readings.had_to_wait(plain.programs[role])
+    anyway = (readings.travelled(plain, role) * waiting).mean(axis=0)
     took = program.times.during_wall
-    arrived = walk.delay_s * 1e9 - (readings.travelled(walk.step, role) - took)
+    arrived = np.maximum(walk.delay_s * 1e9, anyway) - (readings.travelled(walk.step, role) - took)
     law = np.maximum(readings.during(program, "wall"), arrived)
     return np.where(program.kind == RECV, np.maximum(took - law, 0.0), 0.0)

@@ -66,7 +66,9 @@ def predict(
     steps = [simulate(*step, lines) for step in zip(trace.steps, costs, strict=True)]
     found = [_summary(np.sum(steps, axis=0))]
     for walk in trace.rested:
-        found.append(_summary(simulate(walk.step, rested_costs(walk, compute, scale), lines)))
+        found.append(
+            _summary(simulate(walk.step, rested_costs(walk, trace.steps[0], compute, scale), lines))
+        )
     known_s = [0.0, *(walk.delay_s for walk in trace.rested)]
     asked_s = [max(link.delay_s for link in links.values()) for links in profiles]
     return Prediction(subject, *_between(known_s, np.stack(found), asked_s))

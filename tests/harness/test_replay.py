@@ -122,9 +122,9 @@ def test_a_network_between_two_traces_takes_what_lies_between(make_record: MakeR
     walk = Rested(4e-3, Step(np.zeros(3, np.int64), programs))
     trace = check(replace(plain, rested=(walk,)))
     (costs,) = costs_of(trace, "wall", 1.0)
-    rested = rested_costs(walk, "wall", 1.0)
+    rested = rested_costs(walk, plain.steps[0], "wall", 1.0)
     assert (costs[P0].late[1, 0], rested[P0].late[1, 0]) == (0, 50 * US)
-    assert rested_costs(walk, "cpu", 1.0)[P0].late[1, 0] == 0
+    assert rested_costs(walk, plain.steps[0], "cpu", 1.0)[P0].late[1, 0] == 0
 
     def took(rtt_ms: float) -> float:
         words = (f"network.rtt_ms={rtt_ms}", "network.rate_mbit=null")

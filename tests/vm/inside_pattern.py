@@ -1,4 +1,4 @@
-"""In the virtual machine: 200 messages of a PermLLM layer over the emulated link and over netem.
+"""In the virtual machine: 200 messages of a PermLLM layer over the emulated link, netem, and no link.
 
 The same two parties, namespaces and transport; only the shaper differs. Prints the seconds of each walk and
 the ideal, as JSON. By hand: `python -m tests.vm.uml python -m tests.vm.inside_pattern`.
@@ -55,7 +55,7 @@ def walk(party: SocketParty, peer: Role) -> float:
 def live(role: Role, addresses: dict[str, str]) -> None:
     """One party: walks over both kinds of link in turn, and prints the times."""
     peer = P1 if role == P0 else P0
-    times: dict[str, list[float]] = {"emulated": [], "tc": []}
+    times: dict[str, list[float]] = {"emulated": [], "tc": [], "none": []}
     with ExitStack() as stack:
         party = stack.enter_context(SocketParty(role, {peer: _connect(role, addresses)}, 30))
         line = stack.enter_context(Line.set_up(role, addresses, {peer: WAN}))

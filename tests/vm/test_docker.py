@@ -47,7 +47,7 @@ def test_containers_over_netem(tmp_path: Path) -> None:
     share = tmp_path / "share"
     result = uml.run(
         ["sh", "-c", INSIDE.replace("PYTHON", sys.executable)],
-        timeout_s=300,
+        timeout_s=600,  # about 270 where nothing else runs
         memory_mb=3072,
         modules=MODULES,
         share=share,
@@ -62,8 +62,9 @@ def test_containers_over_netem(tmp_path: Path) -> None:
     assert min(record.phases["online"].wall_ns) >= 4 * 5_000_000
     link = record.network.measured["P0-P1"]
     assert link["rtt_s"] >= 10e-3
+    # The time of a ping, which is late on a busy kernel, is taken off that of the bulk.
     for way in ("forward", "backward"):
-        assert link[way]["bulk_bit_s"] <= 1.01 * goodput() * 1e9
+        assert link[way]["bulk_bit_s"] <= 1.2 * goodput() * 1e9
     counted = record.network.interfaces["P0"]["counted"]["P1"]
     assert counted["dropped"] == 0
     assert counted["bytes"] > counted["wire_bytes"] > 4 * 10_000
