@@ -36,7 +36,7 @@ from harness.verify import Answers
 from netem.profile import LinkProfile
 from protocols.party import PHASES, Phase, Role
 from protocols.system import System
-from protocols.workload import steps
+from protocols.workload import Generation
 
 REPO = Path(__file__).resolve().parents[1]
 RESTED = 3  # evaluations over each of RESTS
@@ -126,7 +126,7 @@ class Run:
     def rests(self, crew: Crew) -> Sequence[Shaping]:
         """The links that a traced run is walked over too, for what waits cost. None where that would
         take long, the run's own links have waits, or the parties have clocks of their own."""
-        unfit = self._shaped_phases() or len(steps(self.workload)) > 1
+        unfit = self._shaped_phases() or isinstance(self.workload, Generation)
         if not self.config.trace or unfit or any(crew.clock_offsets_ns.values()):
             return ()
         return RESTS

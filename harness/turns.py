@@ -6,8 +6,9 @@ minutes, so that their ratios hold where their times would not.
 
 from collections.abc import Sequence
 
-from harness.crew import Crew
+from harness.crew import Crew, PartyFailure
 from harness.evaluation import texts
+from harness.replay.trace import TraceError
 from harness.run import Run
 from harness.verify import Answers
 
@@ -16,7 +17,7 @@ def measure_in_turns(runs: Sequence[Run], crew: Crew, answers: Answers) -> None:
     """Measure `runs`, which differ in network, shaper and trace alone, as often as the first says; its
     links, and what it is traced over, have their turns too. One whose link is refused is left out.
 
-    Raises PartyFailure.
+    No two may have the same links: what went over them tells whose an evaluation is. Raises PartyFailure.
     """
     first, *others = runs
     roles = first.system.online_roles
@@ -36,4 +37,7 @@ def measure_in_turns(runs: Sequence[Run], crew: Crew, answers: Answers) -> None:
             course.round(f"{text}, links {place}/{len(turns)}", links=links)
     evaluation = course.end(warmup)
     for run in (first, *fit):
-        run.take(evaluation, answers)
+        try:
+            run.take(evaluation, answers)
+        except (PartyFailure, TraceError) as failure:
+            run.end("failed", str(failure))

@@ -9,6 +9,11 @@ from harness.config.schema import RunConfig
 
 # What a run's numbers do not depend on: where they go, and why they were measured (again).
 NOT_IDENTITY = ("results_dir", "force")
+MEETING = (
+    "listen",
+    "secret_file",
+    "wait_s",
+)  # of a runner: how parties and harness find each other
 
 
 def resolved(config: RunConfig) -> dict[str, Any]:
@@ -23,6 +28,8 @@ def config_hash(config: RunConfig) -> str:
         del data[key]
     del data["network"]["source"]  # a citation
     del data["calibration"]["max_age_s"]
+    for key in MEETING:
+        data["runner"].pop(key, None)
     if not data["trace"]:
         del data["trace"]  # a traced run is another one; all others are named as before traces
     text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True)

@@ -6,6 +6,7 @@ wall  this machine with all that ran on it: a segment takes its wall time, a par
       late as it did, and a message takes no less than it took over this machine's own sockets.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,14 +47,18 @@ def costs_of(trace: Trace, compute: Compute, scale: float) -> list[dict[Role, Co
 
 
 def rested_costs(walk: Rested, plain: Step, compute: Compute, scale: float) -> dict[Role, Costs]:
-    """Each role's costs in a step walked over links of a delay, alike; `transport`, which the delay hides,
-    is that of the `plain` step."""
-    costs, step = {}, walk.step
-    for role, program in step.programs.items():
-        transport = _transport(plain, role, compute, measured=compute == "wall").mean(axis=0)
-        whole = np.broadcast_to(transport, program.times.before_wall.shape)
-        late = _late(walk, plain, role) if compute == "wall" else None
-        costs[role] = _costs(step, role, compute, scale, whole, late)
+    """Each role's costs in a step walked over links of a delay, alike. The `transport` of a message that
+    the delay hides is that in the `plain` step; any other message took what it took."""
+    step, measured = walk.step, compute == "wall"
+    anyway = {
+        role: np.median(_transport(plain, role, compute, measured), axis=0) for role in step.programs
+    }
+    costs = {}
+    for role in step.programs:
+        own = _transport(step, role, compute, measured)
+        hidden = anyway[role] <= walk.delay_s * 1e9
+        late = _late(walk, role, anyway) if measured else None
+        costs[role] = _costs(step, role, compute, scale, np.where(hidden, anyway[role], own), late)
     return costs
 
 
@@ -88,13 +93,16 @@ def _transport(step: Step, role: Role, compute: Compute, measured: bool) -> Floa
     return transport
 
 
-def _late(walk: Rested, plain: Step, role: Role) -> Floats:
-    """How much later each receive ended than by the law of the link: its own time after its begin, or
-    the delay after the begin of the send, or what the message takes without a delay after that."""
-    program = walk.step.programs[role]
-    waiting = readings.had_to_wait(plain.programs[role])
-    anyway = (readings.travelled(plain, role) * waiting).mean(axis=0)
+def _late(walk: Rested, role: Role, transport: Mapping[Role, Floats]) -> Floats:
+    """How much later than by the law of the link each receive ended whose message the delay hid: the law
+    is its own time after its begin, or the delay after the begin of the send. transport: of each role's
+    sends without a delay, (operations,)."""
+    program, delay_ns = walk.step.programs[role], walk.delay_s * 1e9
     took = program.times.during_wall
-    arrived = np.maximum(walk.delay_s * 1e9, anyway) - (readings.travelled(walk.step, role) - took)
-    law = np.maximum(readings.during(program, "wall"), arrived)
-    return np.where(program.kind == RECV, np.maximum(took - law, 0.0), 0.0)
+    arrived = delay_ns - (readings.travelled(walk.step, role) - took)
+    late = took - np.maximum(readings.during(program, "wall"), arrived)
+    hidden = np.zeros(len(program.kind), bool)
+    for peer, other in walk.step.programs.items():
+        sends, receives = operations(other, role, SEND), operations(program, peer, RECV)
+        hidden[receives] = transport[peer][sends] <= delay_ns
+    return np.where(hidden, np.maximum(late, 0.0), 0.0)

@@ -18,7 +18,7 @@ import numpy as np
 from harness.replay.trace import END, Ints, Program, Rested, Step, Times, Trace, TraceError, check
 from protocols.party import ROLES, Role
 
-SCHEMA = 2
+WITHOUT_WAITS, SCHEMA = 1, 2
 FOLDER = "traces"
 _OPERATIONS = ("kind", "peer", "wire_bytes")
 _TIMES = tuple(Times.__dataclass_fields__)
@@ -64,7 +64,9 @@ def load(results_dir: Path, record_id: str) -> Trace:
         with np.load(path, allow_pickle=False) as arrays:
             trace = _trace(arrays)
     except FileNotFoundError:
-        raise TraceError(f"{path}: there is no trace; run it again with trace=true") from None
+        raise TraceError(
+            f"{path}: there is no trace; run it again with trace=true force=true"
+        ) from None
     except TraceError as error:
         raise TraceError(f"{path}: {error}") from None
     except _BROKEN as error:
@@ -109,12 +111,12 @@ def _step_arrays(prefix: str, steps: Sequence[Step]) -> dict[str, Any]:
 
 def _trace(arrays: Mapping[str, Any]) -> Trace:
     meta = json.loads(str(arrays["meta"]))
-    if meta["schema"] != SCHEMA:
+    if meta["schema"] not in (WITHOUT_WAITS, SCHEMA):
         raise TraceError(f"schema {meta['schema']}, this version reads schema {SCHEMA}")
     online = cast(tuple[Role, ...], tuple(meta["online_roles"]))
     rested = [
         Rested(float(delay_s), _steps(arrays, _prefix(number))[0])
-        for number, delay_s in enumerate(meta["rested_s"])
+        for number, delay_s in enumerate(meta.get("rested_s", ()))
     ]
     steps = tuple(_steps(arrays, ""))
     return check(Trace(str(meta["id"]), online, bool(meta["shaped"]), steps, tuple(rested)))

@@ -9,7 +9,6 @@ it: a network whose delay lies between those of two traces takes what lies betwe
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -18,19 +17,18 @@ from harness.record import Record
 from harness.replay.costs import costs_of, rested_costs
 from harness.replay.readings import Compute
 from harness.replay.simulate import BANDWIDTH, LATENCY, TIME, lines_of, simulate
-from harness.replay.trace import Floats, Trace
+from harness.replay.trace import Floats, Trace, pairs_of
 
 LEAST_S = 1e-4  # delays are compared evenly below this, and by their ratio above
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A record with its trace, the folder of results that has both, and what to call it beside others."""
+    """A record with its trace, and what to call it beside others."""
 
     record: Record
     trace: Trace
     label: str
-    results_dir: Path
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,8 @@ def predict(
             _summary(simulate(walk.step, rested_costs(walk, trace.steps[0], compute, scale), lines))
         )
     known_s = [0.0, *(walk.delay_s for walk in trace.rested)]
-    asked_s = [max(link.delay_s for link in links.values()) for links in profiles]
+    used = pairs_of(trace.steps)
+    asked_s = [max((links[pair].delay_s for pair in used), default=0.0) for links in profiles]
     return Prediction(subject, *_between(known_s, np.stack(found), asked_s))
 
 

@@ -28,7 +28,7 @@ def find_subjects(words: Sequence[str], filters: Sequence[str], results_dir: Pat
     records = [_record(path) for path in paths] or _traced(filters, results_dir)
     folders = [path.absolute().parents[1] for path in paths] or [results_dir] * len(records)
     return [
-        Subject(record, trace_of(folder, record), label, folder)
+        Subject(record, trace_of(folder, record), label)
         for folder, record, label in zip(folders, records, _labels(records), strict=True)
     ]
 

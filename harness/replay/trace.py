@@ -159,6 +159,16 @@ def sizes(programs: Mapping[Role, Program], role: Role, peer: Role, kind: int) -
     return found
 
 
+def pairs_of(steps: Sequence[Step]) -> set[tuple[Role, Role]]:
+    """Who sends to whom."""
+    return {
+        (role, ROLES[peer])
+        for step in steps
+        for role, program in step.programs.items()
+        for peer in np.unique(program.peer[program.kind == SEND])
+    }
+
+
 def operations(program: Program, peer: Role, kind: int) -> Ints:
     """Where in the program its messages of one kind with `peer` are."""
     found: Ints = ((program.kind == kind) & (program.peer == ROLES.index(peer))).nonzero()[0]

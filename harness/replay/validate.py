@@ -6,6 +6,7 @@ the machine does meanwhile disturbs both sides of the comparison alike.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import median
 
 from rich.table import Table
@@ -22,8 +23,9 @@ from harness.replay.predict import Prediction, Subject, predict
 from harness.replay.readings import Compute
 from harness.replay.subjects import trace_of
 from harness.stats import format_ns, format_rate
-from protocols.workload import steps
+from protocols.workload import Generation
 
+FOLDER = "validation"  # of a folder of results
 # Round-trip time in ms, rate in Mbit/s.
 POINTS = ((0.5, 10_000), (1, 5_000), (4, 400), (10, 1_000), (20, 100), (80, 100))
 
@@ -59,27 +61,50 @@ def points() -> Networks:
     )
 
 
-def configs_of(subject: Subject, networks: Networks) -> list[RunConfig]:
-    """The subject's own run, then the same untraced on each network with the emulated link. Raises
-    ConfigError, also where there is nothing to take turns with."""
-    traced = restored(subject.record.config)
-    if traced.shaper.name != "none" or len(steps(traced.workload())) > 1:
-        raise ConfigError(subject.record.id, "--validate takes runs of one step with shaper=none")
-    results_dir = str(subject.results_dir)
+def fits(subject: Subject) -> bool:
+    """Whether its run can take turns: over unshaped links, and no whole model."""
+    config = restored(subject.record.config)
+    return config.shaper.name == "none" and not isinstance(config.workload(), Generation)
+
+
+def chosen(subjects: Sequence[Subject], named: bool) -> list[Subject]:
+    """Those that fit. Raises ConfigError where there is none, or one of those `named` does not."""
+    unfit = [subject for subject in subjects if not fits(subject)]
+    if unfit and (named or len(unfit) == len(subjects)):
+        rule = "--validate takes runs with shaper=none, and no whole models"
+        raise ConfigError(unfit[0].record.id, rule)
+    return [subject for subject in subjects if fits(subject)]
+
+
+def configs_of(subject: Subject, networks: Networks, results_dir: Path) -> list[RunConfig]:
+    """The subject's own run, then the same on each network with the emulated link; all are to be kept in
+    `FOLDER` of results_dir, since runs in turns are not what they are alone. Raises ConfigError."""
+    traced = replace(
+        restored(subject.record.config), shape="online", results_dir=str(results_dir / FOLDER)
+    )
+    links = [network.profiles(subject.trace.online_roles) for network in networks.configs]
+    for number, network in enumerate(networks.configs):
+        if links[number] in links[:number]:
+            raise ConfigError("network", f"{network.name} is the same as another one")
     shaped = replace(traced, shaper=ShaperConfig("emulated"), trace=False)
     points = [replace(shaped, network=network) for network in networks.configs]
-    return [check_config(replace(config, results_dir=results_dir)) for config in (traced, *points)]
+    return [check_config(config) for config in (traced, *points)]
 
 
 def held(
-    subject: Subject, records: Sequence[Record], networks: Networks, compute: Compute, scale: float
+    subject: Subject,
+    records: Sequence[Record],
+    networks: Networks,
+    results_dir: Path,
+    compute: Compute,
+    scale: float,
 ) -> list[Compared]:
     """What the new trace of `subject` predicts beside the `records` of the networks, which follow its
-    own; nothing where its own run failed."""
+    own; nothing where its own run failed. results_dir: where these are."""
     own, *measured = records
     if own.status != "ok":
         return []
-    again = replace(subject, record=own, trace=trace_of(subject.results_dir, own))
+    again = replace(subject, record=own, trace=trace_of(results_dir / FOLDER, own))
     return compare(predict(again, networks.configs, compute, scale), networks, measured)
 
 

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import runs
+from harness import runs, store
 from harness.config.errors import ConfigError
 from harness.progress import make_progress
 from harness.replay.words import Words, split_words
+from harness.requirements import require
 from harness.verbs.run import session
 
 if TYPE_CHECKING:
@@ -59,8 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--validate",
         action="store_true",
-        help="trace again, measure each network with the emulated link in turns with that, and compare; "
-        "without networks, six from 0.5 to 80 ms and 100 Mbit/s to 10 Gbit/s",
+        help="trace again, measure each network with the emulated link in turns with that, and compare "
+        "(runs with shaper=none, no whole models; results in results_dir/validation); without networks, "
+        "six from 0.5 to 80 ms and 100 Mbit/s to 10 Gbit/s",
     )
 
 
@@ -97,26 +99,35 @@ def _predictions(words: Words, networks: "Networks") -> "list[Prediction]":
 
 def _validate(words: Words) -> int:
     """Measure what is predicted; 1 if a run failed."""
+    from harness.config.restore import restored  # noqa: PLC0415
     from harness.replay import validate  # noqa: PLC0415
     from harness.replay.subjects import find_subjects  # noqa: PLC0415
     from harness.table import print_fitting  # noqa: PLC0415
 
     networks, compute = words.networks() or validate.points(), words.compute()
-    subjects = find_subjects(words.records, words.filters, words.results_dir)
-    plans = [(subject, validate.configs_of(subject, networks)) for subject in subjects]
+    found = find_subjects(words.records, words.filters, words.results_dir)
+    subjects = validate.chosen(found, bool(words.records))
+    folder = words.results_dir
+    plans = [(subject, validate.configs_of(subject, networks, folder)) for subject in subjects]
+    for config in (config for _, configs in plans for config in configs):
+        store.check_writable(Path(config.results_dir))
+        require(config)
     compared, records = [], []
     progress = make_progress()
     try:
         with session() as measures:
             for number, (subject, configs) in enumerate(plans, start=1):
                 progress.run(number, len(plans), f"{subject.label} on {len(configs) - 1} networks")
-                found = runs.measured_in_turns(configs, measures, progress)
-                records += found
-                compared += validate.held(subject, found, networks, compute, words.scale())
-                progress.done(validate.summary(compared))
+                taken = runs.measured_in_turns(configs, measures, progress)
+                records += taken
+                points = validate.held(subject, taken, networks, folder, compute, words.scale())
+                compared += points
+                progress.done(f"{subject.label}: {validate.summary(points)}")
     finally:
         progress.close()
     print_fitting([validate.table_of(compared)])
+    for record in (record for record in records if record.status != "ok"):
+        print(runs.summary(record, restored(record.config).title()))
     print(validate.summary(compared))
     return runs.exit_code(records)
 

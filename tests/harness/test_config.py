@@ -261,6 +261,8 @@ def test_hash_names_what_a_run_does() -> None:
         f"network.links.{d}.{k}=1" for d in ("P0_P1", "P1_P0") for k in ("delay_ms", "rate_mbit")
     ]
     assert config_hash(compose_run(links)) == config_hash(compose_run(links[::-1]))
+    doors = [["runner=remote", f"runner.listen=127.0.0.1:{port}"] for port in (7700, 7701)]
+    assert len({config_hash(config) for config in compose_all(doors)}) == 1
     others = [["experiment.n=6"], ["seed=null"], ["threads=2"], ["shaper=none"], ["network=puma"]]
     hashes = {config_hash(config) for config in compose_all(others)}
     assert len(hashes | {config_hash(base)}) == len(others) + 1

@@ -140,7 +140,7 @@ def test_a_network_between_two_traces_takes_what_lies_between(make_record: MakeR
 
 def prediction_of(record: Record, trace: Trace, *overrides: str) -> list[float]:
     config = compose_run(overrides).network
-    found = predict(Subject(record, trace, "x", Path()), [config], "wall", 1.0)
+    found = predict(Subject(record, trace, "x"), [config], "wall", 1.0)
     parts = found.online_ns, found.latency_ns, found.bandwidth_ns, found.compute_ns
     assert found.low_ns == found.high_ns == found.online_ns
     return [round(float(part[0])) for part in parts]
@@ -169,7 +169,7 @@ def test_shares_are_those_of_the_median_evaluation(make_record: MakeRecord) -> N
     programs = {**trace.steps[0].programs, P1: changed}
     trace = replace(trace, shaped=True, steps=(Step(np.zeros(3, np.int64), programs),))
     network = compose_run(["network.rtt_ms=4", "network.rate_mbit=null"]).network
-    found = predict(Subject(make_record(), trace, "x", Path()), [network], "wall", 1.0)
+    found = predict(Subject(make_record(), trace, "x"), [network], "wall", 1.0)
     times = [found.low_ns[0], found.online_ns[0], found.high_ns[0]]
     assert times == pytest.approx([4 * MS + c for c in (125 * US, 725 * US, 9 * MS + 25 * US)])
     assert (found.latency_ns[0], found.compute_ns[0]) == pytest.approx((4 * MS, 725 * US))
@@ -230,6 +230,16 @@ def test_named_networks(stored: list[Record], capsys: pytest.CaptureFixture[str]
     assert cells[3] == "permllm-wan 10 ms 1 Gbit/s 108 ms 9.3 % 7.4 % 83.3 %"
     assert main(["replay", f"results/runs/argmax/{stored[0].id}.json", "compute_scale=0"]) == 0
     assert len(capsys.readouterr().out.splitlines()) > 14  # every preset
+
+
+def test_a_link_that_nobody_uses_online_does_not_make_parties_slow(make_record: MakeRecord) -> None:
+    """A far dealer."""
+    plain = echo_trace("x")
+    walk = Rested(4e-3, echo_trace("x", 900).steps[0])
+    trace = check(replace(plain, rested=(walk,)))
+    near = prediction_of(make_record(), trace, "network.rtt_ms=1")
+    far = prediction_of(make_record(), trace, "network.rtt_ms=1", "network.dealer.rtt_ms=80")
+    assert near == far
 
 
 def test_the_fastest_of_several_and_where_they_cross(
@@ -351,7 +361,6 @@ def test_validation_traces_again_and_measures_in_turns_with_that(
     stored: list[Record], measured: Measured, capsys: pytest.CaptureFixture[str]
 ) -> None:
     few = stored[0].id
-    file.path_of(Path("results/runs"), few).unlink()
     file.save(Path("results/runs"), echo_trace(few, 1))  # an old trace is not what is held
     assert main(["replay", "--validate", few, "compute=wall", "network=loopback,permllm-wan"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -364,7 +373,14 @@ def test_validation_traces_again_and_measures_in_turns_with_that(
         experiment = restored(stored[0].config).experiment
         found = (config.shaper.name, config.trace, config.experiment)
         assert found == ("emulated", False, experiment)
-    assert len(list(Path("results/runs/argmax").glob("*.json"))) == 4  # two were there
+    kept = Path("results/runs/validation/argmax").glob("*.json")
+    assert {path.stem for path in kept} == {config_hash(c) for c in measured.configs}
+    assert sorted(r.id for r in store.load_all(Path("results/runs"))) == sorted(
+        r.id for r in stored
+    )
+    words = ["network=puma,nexus", "network.rtt_ms=5", "network.rate_mbit=100"]
+    assert main(["replay", "--validate", few, *words]) == 2
+    assert "network: nexus is the same as another one" in capsys.readouterr().err
     assert main(["replay", "--validate", few]) == 0
     assert [(c.network.rtt_ms, c.network.rate_mbit) for c in measured.configs[1:]] == [
         (0.5, 10_000),
@@ -383,13 +399,17 @@ def test_a_validation_that_fails_says_so(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     measured.fails = True
-    assert main(["replay", "--validate", stored[0].id]) == 1
-    assert capsys.readouterr().out.splitlines()[-1] == "nothing could be measured"
+    assert main(["replay", "--validate", stored[0].id, "network=puma"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[-3:]] == ["failed", "failed", "nothing"]
+    assert "P1: killed by signal 9" in lines[-2]
     shaped = make_record(["trace=true"])
     store.save(Path("results/runs"), shaped)
     file.save(Path("results/runs"), echo_trace(shaped.id))
     assert main(["replay", "--validate", shaped.id]) == 2
-    assert "takes runs of one step with shaper=none" in capsys.readouterr().err
+    assert "takes runs with shaper=none, and no whole models" in capsys.readouterr().err
+    measured.fails = False
+    assert main(["replay", "--validate"]) == 0  # those that can be
 
 
 def test_a_trace_is_another_run_and_no_trace_is_as_before() -> None:

@@ -11,9 +11,9 @@ from harness.progress import make_progress
 from harness.record import Record
 from harness.replay import file
 from harness.replay.collect import RESTS_S
-from harness.replay.costs import costs_of
+from harness.replay.costs import costs_of, rested_costs
 from harness.replay.simulate import TIME, lines_of, simulate
-from harness.replay.trace import RECV, SEND, Step, Trace, sizes
+from harness.replay.trace import RECV, SEND, Step, sizes
 from harness.run import RESTED
 from harness.session import Session
 from netem.profile import LinkProfile
@@ -25,9 +25,8 @@ QUICK = ["experiment.n=300", "repeat=3", "warmup=1", "calibration.strict=false"]
 UNSHAPED, SHAPED = ["shaper=none"], ["network.rtt_ms=2", "network.rate_mbit=1000"]
 
 
-def ends_ns(trace: Trace) -> list[int]:
+def ends_ns(step: Step) -> list[int]:
     """For each evaluation, how long after the common start its last role ended."""
-    (step,) = trace.steps
     ends = [
         p.begin_ns + (p.times.before_wall + p.times.during_wall).sum(axis=1)
         for p in step.programs.values()
@@ -56,6 +55,19 @@ def test_a_traced_run_is_walked_after_waits_too(tmp_path: Path) -> None:
     assert waits_ms(trace.steps[0]) < waits_ms(trace.rested[-1].step) / 2
 
 
+def test_a_walk_over_its_own_links_takes_what_it_took(tmp_path: Path) -> None:
+    """What a walk says of its parties is all that there is beyond the delay, late messages included."""
+    words = [*QUICK, *UNSHAPED, "trace=true", "system=mpcformer", f"results_dir={tmp_path}"]
+    with Session() as session:
+        record = session.run(compose_run(words), make_progress())
+    trace = file.load(tmp_path, record.id)
+    for walk in trace.rested:
+        links = dict.fromkeys(permutations(ROLES, 2), LinkProfile(delay_s=walk.delay_s))
+        costs = rested_costs(walk, trace.steps[0], "wall", 1.0)
+        times = simulate(walk.step, costs, lines_of([links]))[TIME][:, 0]
+        assert times == pytest.approx(ends_ns(walk.step), rel=0.03)
+
+
 def test_runs_in_turns_are_those_that_they_are_alone(tmp_path: Path) -> None:
     """Each over its own links, with its own samples; one whose link cannot be had is left out."""
     here = [*QUICK, f"results_dir={tmp_path}"]
@@ -76,7 +88,10 @@ def test_runs_in_turns_are_those_that_they_are_alone(tmp_path: Path) -> None:
     assert records[2].id == alone.id
     assert online[2].hops == alone.phases["online"].hops
     assert online[2].roles["P0"].sent == alone.phases["online"].roles["P0"].sent
-    assert file.load(tmp_path, records[0].id).evaluations == 3
+    trace = file.load(tmp_path, records[0].id)
+    assert ends_ns(trace.steps[0]) == online[0].wall_ns
+    for walk in trace.rested:
+        assert waits_ms(walk.step) > 3 * walk.delay_s * 1e3
 
 
 def test_a_trace_holds_the_run_to_the_nanosecond(tmp_path: Path) -> None:
@@ -93,7 +108,7 @@ def test_a_trace_holds_the_run_to_the_nanosecond(tmp_path: Path) -> None:
         assert trace.shaped == shaped
         assert len(trace.rested) == (0 if shaped else len(RESTS_S))
         online = record.phases["online"]
-        assert ends_ns(trace) == online.wall_ns
+        assert ends_ns(trace.steps[0]) == online.wall_ns
         programs = trace.steps[0].programs
         for role, counted in online.roles.items():
             for peer, sent in counted.sent.items():

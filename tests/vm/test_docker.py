@@ -45,15 +45,17 @@ def test_containers_over_netem(tmp_path: Path) -> None:
         pytest.skip(f"no disk with Docker images: {why}")
     disk.make(tmp_path / "disk")
     share = tmp_path / "share"
-    result = uml.run(
-        ["sh", "-c", INSIDE.replace("PYTHON", sys.executable)],
-        timeout_s=600,  # about 270 where nothing else runs
-        memory_mb=3072,
-        modules=MODULES,
-        share=share,
-        kernel_arguments=[f"ubd0={tmp_path / 'disk'}"],
-    )
-    (tmp_path / "disk").unlink()
+    try:
+        result = uml.run(
+            ["sh", "-c", INSIDE.replace("PYTHON", sys.executable)],
+            timeout_s=600,  # about 270 where nothing else runs
+            memory_mb=3072,
+            modules=MODULES,
+            share=share,
+            kernel_arguments=[f"ubd0={tmp_path / 'disk'}"],
+        )
+    finally:
+        (tmp_path / "disk").unlink()
     assert result.exit_code == 0, f"{result.output}\n{result.console}"
     assert (share / "left").read_text() == ""
     (record,) = load_all(share / "results")
