@@ -51,7 +51,8 @@ def rested_costs(walk: Rested, plain: Step, compute: Compute, scale: float) -> d
     the delay hides is that in the `plain` step; any other message took what it took."""
     step, measured = walk.step, compute == "wall"
     anyway = {
-        role: np.median(_transport(plain, role, compute, measured), axis=0) for role in step.programs
+        role: np.median(_transport(plain, role, compute, measured), axis=0)
+        for role in step.programs
     }
     costs = {}
     for role in step.programs:
