@@ -58,10 +58,8 @@ class Runner(ABC):
     port = 0  # 0: any free one
     secret: bytes | None = None  # of runs whose parties are told it by somebody else
     tc = False  # whether the parties may change their interfaces
-    image: str | None = (
-        None  # the id of the container image that the parties are made from, once open
-    )
-    start_timeout_s = 60.0  # from the launch to the last party's first word
+    image: str | None = None  # id of the image that parties are made from, once open
+    start_timeout_s = 120.0  # to the last party's first word: three Pythons from a cold disk
 
     def open(self) -> None:
         """Make what the parties will live in. Raises RunnerError."""

@@ -34,8 +34,6 @@ def make(config: RunnerConfig, tc: bool) -> Runner:
 class Docker(Runner):
     """Containers of this machine's daemon, and their network."""
 
-    start_timeout_s = 120.0  # three Pythons that read their packages from a cold disk
-
     def __init__(self, config: DockerRunner, tc: bool) -> None:
         self._config, self.tc = config, tc
         self._name = f"{run_label()}-{secrets.token_hex(3)}"

