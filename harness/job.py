@@ -115,12 +115,15 @@ class Shaping:
         out = {to: self.profile(role, to) for to in ROLES if to != role}
         return {to: profile for to, profile in out.items() if profile.shaped}
 
-    def emulated_from(self, role: Role) -> dict[Role, EmulatedLink]:
-        """The outgoing links of one role in user space; none where somebody else shapes."""
+    def emulated_to(self, role: Role) -> dict[Role, EmulatedLink]:
+        """The links in user space to one role, by sending role; none where somebody else shapes."""
         if self.shaper != "emulated":
             return {}
-        links = self.profiles_from(role).items()
-        return {to: EmulatedLink(p, hash_seed(self.seed, f"{role}>{to}")) for to, p in links}
+        return {
+            source: EmulatedLink(profile, hash_seed(self.seed, f"{source}>{role}"))
+            for source in ROLES
+            if (profile := self.profile(source, role)).shaped and source != role
+        }
 
 
 def hash_seed(seed: int, name: str) -> int:

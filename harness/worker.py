@@ -98,7 +98,7 @@ class Worker:
             self._line.take_down()
             self._line = None
         self._shaping = shaping
-        self._party.shape(shaping.emulated_from(self._role), set(shaping.phases))
+        self._party.shape(shaping.emulated_to(self._role), set(shaping.phases))
         if shaping.shaper == "tc" and not self._line:
             profiles = {str(to): p for to, p in shaping.profiles_from(self._role).items()}
             self._line = Line.set_up(self._role, self._addresses, profiles, shaping.seed)

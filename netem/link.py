@@ -1,7 +1,8 @@
 """One direction of a link in user space: a FIFO with a rate and a delay.
 
-The sender stamps a message with its release time, the receiver does not hand it out before. Both
-use CLOCK_MONOTONIC, which is one clock for all processes of a host.
+It stands at the receiver: a message enters when its first bytes are there, and is not handed out
+before it has arrived. What handling it takes at both ends comes on top, as with a kernel's link, and
+the two ends need no common clock.
 """
 
 import random
@@ -17,7 +18,7 @@ DOZE_NS = 1_500_000
 
 
 class EmulatedLink:
-    """Sender-side state of one direction. Raises ValueError where `profile` loses packets.
+    """Receiver-side state of one direction. Raises ValueError where `profile` loses packets.
 
     seed: of the jitter; equal seeds give equal delays.
     """
@@ -33,10 +34,10 @@ class EmulatedLink:
         self._free_ns = 0
         self._last_ns = 0
 
-    def release_ns(self, now_ns: int, size_bytes: int) -> int:
-        """When a message that enters at `now_ns` has arrived, in ns of CLOCK_MONOTONIC.
+    def arrival_ns(self, now_ns: int, size_bytes: int) -> int:
+        """When a message that enters at `now_ns` has arrived, in ns of the same clock.
 
-        start = max(now, link free); free = start + bytes·8 / rate; release = free + delay ± jitter,
+        start = max(now, link free); free = start + bytes·8 / rate; arrival = free + delay ± jitter,
         and never before that of an earlier message.
         """
         profile = self.profile

@@ -1,61 +1,102 @@
-"""What `trace=true` costs: `python -m tests.trace_overhead [KEY=VALUE …]`.
+"""What `trace=true` costs: `python -m tests.trace_overhead [KEY=VALUE …]`, with the keys of `permbench run`.
 
-Two sets of parties evaluate in turns, one of them traced, and the other way round with fresh parties:
-what two sets differ by for as long as they live cancels. Prints the ratio of online times.
+The same three processes, connected as a run's parties are, evaluate in turns with and without a tracer, so
+that what two sets of parties differ by for as long as they live is in both. Nothing is shaped. Prints the
+ratios of online times and of the processor time that all three took.
 """
 
+import gc
+import multiprocessing
+import os
+import socket
 import sys
-from dataclasses import replace
+import time
+from collections.abc import Mapping
+from multiprocessing.connection import Connection
 
 from harness.config.compose import compose_run
-from harness.config.schema import RunConfig
-from harness.crew import Crew
-from harness.evaluation import Course, phase_records
 from harness.gate.ratio import paired
-from harness.progress import make_progress
-from harness.run import Run
-from harness.runners.registry import make_runner
+from harness.registry import system_class
+from harness.replay.tracer import Tracer
+from harness.transport import SocketParty, connect_all, listen
+from protocols.arith import ring
+from protocols.counters import Counters
+from protocols.party import P1, ROLES, Role
+from protocols.workload import steps
 
-WORDS = ("experiment=argmax", "experiment.n=10000", "system=mpcformer", "shaper=none")
-SETS = 6  # pairs of crews
-WARMUP = 3
+WORDS = ("experiment=argmax", "experiment.n=10000", "system=mpcformer")
+PAIRS, WARMUP = 300, 5  # of evaluations
+SECRET = os.urandom(32)
 
 
-def online_ns(configs: tuple[RunConfig, RunConfig]) -> tuple[list[int], list[int]]:
-    """Online times of both, evaluation by evaluation in turns, on crews of their own."""
-    runs = [Run(config, make_progress()) for config in configs]
-    crews = [Crew(make_runner(c.runner, False), c.threads, c.timeout_s) for c in configs]
-    try:
-        courses: list[Course] = []
-        for run, crew in zip(runs, crews, strict=True):
-            crew.start()
-            courses.append(run.begin(crew))
-        for number in range(WARMUP + configs[0].repeat):
-            for course in courses[:: 1 if number % 2 else -1]:
-                course.round("")
-        first, second = (
-            phase_records(course.end(WARMUP), {}, ("prepare", "offline", "input", "online"))[
-                "online"
-            ].wall_ns
-            for course in courses
-        )
-        return first, second
-    finally:
-        for crew in crews:
-            crew.close()
+def traced(number: int) -> bool:
+    """Whether that evaluation is: of each pair one, in turns the first and the second."""
+    return number % 4 in (1, 2)
+
+
+def live(
+    role: Role,
+    listener: socket.socket,
+    addresses: Mapping[Role, tuple[str, int]],
+    secret: bytes,
+    words: list[str],
+    out: Connection,
+) -> None:
+    """One party: when it began and ended the online phase of each evaluation, and its processor time."""
+    config = compose_run([*WORDS, *words])
+    ring.use_threads(config.threads)
+    workload = config.workload()
+    (step,) = range(len(steps(workload)))
+    tracer, spans = Tracer(), []
+    with SocketParty(
+        role, connect_all(role, listener, addresses, secret), 60, [Counters()]
+    ) as party:
+        make = system_class(config.system.name)
+        user = config.experiment.user() if role == P1 else None
+        system = make(party, workload, config.seed, config.system.options(), user)
+        with party.phase("prepare"):
+            system.prepare()
+        gc.freeze()
+        gc.disable()  # a collection is no part of a protocol
+        for number in range(2 * (WARMUP + PAIRS)):
+            with party.heard_by(*([tracer] if traced(number) else [])):
+                with party.phase("offline"):
+                    system.offline(step)
+                with party.phase("input"):
+                    system.share_input(step)
+                with party.phase("calibrate"):
+                    for peer in ROLES:
+                        if peer != role:
+                            party.exchange(peer)  # all are here
+                with party.phase("online"):
+                    begin = time.monotonic_ns(), time.process_time_ns()
+                    system.online(step)
+                    cpu_ns = time.process_time_ns() - begin[1]
+                    spans.append((begin[0], time.monotonic_ns(), cpu_ns))
+            system.output()
+            gc.collect()
+    out.send(spans)
 
 
 def main(words: list[str]) -> None:
     """Measure and print."""
-    plain = compose_run([*WORDS, "repeat=20", *words])
-    traced = replace(plain, trace=True)
-    without, with_trace = list[int](), list[int]()
-    for number in range(SETS):
-        pair = (traced, plain) if number % 2 else (plain, traced)
-        times = online_ns(pair)
-        without += times[number % 2]
-        with_trace += times[1 - number % 2]
-    print(f"traced / not traced: {paired(without, with_trace)}, {len(without)} pairs")
+    listeners = {role: listen() for role in ROLES}
+    addresses = {role: listener.getsockname() for role, listener in listeners.items()}
+    context = multiprocessing.get_context("spawn")
+    heard: list[Connection] = []
+    for role, listener in listeners.items():
+        ours, theirs = context.Pipe()
+        arguments = (role, listener, addresses, SECRET, words, theirs)
+        context.Process(target=live, args=arguments, daemon=True).start()
+        theirs.close()
+        heard.append(ours)
+    spans = list(zip(*(ours.recv() for ours in heard), strict=True))
+    wall = [max(end for _, end, _ in one) - max(begin for begin, *_ in one) for one in spans]
+    cpu = [sum(cpu_ns for *_, cpu_ns in one) for one in spans]
+    for name, took in (("online time", wall), ("processor time", cpu)):
+        parts = [[ns for i, ns in enumerate(took) if traced(i) == which] for which in (False, True)]
+        without, with_trace = (part[WARMUP:] for part in parts)
+        print(f"{name}, traced / not traced: {paired(without, with_trace)}, {PAIRS} pairs")
 
 
 if __name__ == "__main__":

@@ -3,9 +3,12 @@
 import socket
 import threading
 import time
+from collections.abc import Set as AbstractSet
 from queue import Empty, SimpleQueue
 
 from harness.transport.frame import MAX_MESSAGE_BYTES, Frame, FrameError, decode
+from netem.link import EmulatedLink
+from protocols.events import Stamp
 from protocols.metered import Message
 from protocols.party import PeerError, PeerGone, PeerTimeout, Phase, Role
 
@@ -66,7 +69,7 @@ class Channel:
     """Messages to and from one peer over a connected, authenticated socket, which it then owns.
 
     One thread may send and receive. A reader thread collects whole messages; a writer thread takes
-    what the socket did not take at once. Both end with `close`.
+    what the socket did not take at once. Both end with `close`. What comes in may pass an emulated link.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class Channel:
         self._inbox: SimpleQueue[Message | None] = SimpleQueue()  # None: nothing more will come
         self._outbox: SimpleQueue[list[memoryview] | None] = SimpleQueue()  # None: end the thread
         self._queued = self._written = 0  # each is advanced by one thread only
+        self._shaping: tuple[EmulatedLink | None, AbstractSet[Phase]] = None, frozenset()
         self._failure: OSError | EOFError | RuntimeError | MemoryError | None = None
         sock.settimeout(None)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -93,6 +97,10 @@ class Channel:
     def unread(self) -> int:
         """How many messages have arrived and were not received."""
         return max(0, self._inbox.qsize() - (1 if self._failure else 0))
+
+    def shape(self, link: EmulatedLink | None, phases: AbstractSet[Phase]) -> None:
+        """Let what comes in pass `link` from now on, in `phases`."""
+        self._shaping = link, phases
 
     def send(self, frame: Frame, phase: Phase | None) -> None:
         """Write what the socket takes now, leave the rest to the writer. Raises PeerGone."""
@@ -156,10 +164,16 @@ class Channel:
     def _read_all(self) -> None:
         try:
             while True:
-                self._inbox.put(decode(self._reader.read_into, self._max_bytes))
+                self._inbox.put(decode(self._reader.read_into, self._max_bytes, self._arrival))
         except (OSError, EOFError, RuntimeError, MemoryError) as error:
             self._failure = self._failure or error
         self._inbox.put(None)
+
+    def _arrival(self, stamp: Stamp, wire_bytes: int) -> int:
+        link, phases = self._shaping
+        if link is None or stamp.phase not in phases:
+            return 0
+        return link.arrival_ns(time.monotonic_ns(), wire_bytes)
 
     def _error(self, phase: Phase | None) -> PeerError:
         role, peer = self._names

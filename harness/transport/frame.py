@@ -1,7 +1,7 @@
 """Binary framing of messages: a fixed header, one descriptor per tensor, then their raw bytes.
 
     header      magic 4s, version u8, phase u8, tensors u16, occurrence u32, depth u32,
-                descriptor bytes u32, message id u64, release time in ns u64, frame bytes u64
+                descriptor bytes u32, message id u64, frame bytes u64
     descriptor  dtype u8, dimensions u8, then each dimension u64
     data        each tensor's elements in row-major order, nothing between tensors
 
@@ -24,8 +24,8 @@ from protocols.metered import MESSAGE_DTYPES, Message
 from protocols.party import PeerError, Phase
 
 MAGIC = b"PBFR"
-VERSION = 1
-HEADER = struct.Struct("<4sBBHIIIQQQ")
+VERSION = 2
+HEADER = struct.Struct("<4sBBHIIIQQ")
 MAX_TENSORS = 1024
 MAX_DIMENSIONS = 8
 MAX_MESSAGE_BYTES = 16 << 30
@@ -38,6 +38,7 @@ _DESCRIPTORS = [struct.Struct(f"<BB{ndim}Q") for ndim in range(MAX_DIMENSIONS + 
 _Shape = tuple[tuple[int, ...], np.dtype[Any], int]  # dimensions, dtype, bytes
 
 ReadInto = Callable[[memoryview], None]  # fills the buffer, or raises
+Arrival = Callable[[Stamp, int], int]  # of a stamp and wire bytes, when the message has arrived
 
 
 class FrameError(PeerError):
@@ -59,12 +60,7 @@ def wire_bytes(tensors: Sequence[Tensor]) -> int:
     return HEADER.size + described + sum(tensor.nbytes for tensor in tensors)
 
 
-def encode(
-    stamp: Stamp,
-    tensors: Sequence[Tensor],
-    release_ns: int = 0,
-    max_bytes: int = MAX_MESSAGE_BYTES,
-) -> Frame:
+def encode(stamp: Stamp, tensors: Sequence[Tensor], max_bytes: int = MAX_MESSAGE_BYTES) -> Frame:
     """Frame a message without copying any contiguous tensor. Raises FrameError."""
     if len(tensors) > MAX_TENSORS:
         raise FrameError(f"a message has at most {MAX_TENSORS} tensors, got {len(tensors)}")
@@ -82,7 +78,6 @@ def encode(
         stamp.depth,
         len(descriptors),
         stamp.message_id,
-        release_ns,
         total,
     )
     views = [memoryview(head + descriptors)]
@@ -90,12 +85,22 @@ def encode(
     return Frame(views, payload, total)
 
 
-def decode(read_into: ReadInto, max_bytes: int = MAX_MESSAGE_BYTES) -> Message:
-    """Read one frame from a stream, each tensor into fresh memory. Raises FrameError."""
+def at_once(stamp: Stamp, wire_bytes: int) -> int:
+    """The arrival of a message over no link but the transport's own."""
+    return 0
+
+
+def decode(
+    read_into: ReadInto, max_bytes: int = MAX_MESSAGE_BYTES, arrival: Arrival = at_once
+) -> Message:
+    """Read one frame from a stream, each tensor into fresh memory. Raises FrameError.
+
+    arrival: called when the header is there and the data may still be under way; gives `release_ns`.
+    """
     head = bytearray(HEADER.size)
     read_into(memoryview(head))
-    magic, version, phase, count, occurrence, depth, described, message_id, release_ns, total = (
-        HEADER.unpack(head)
+    magic, version, phase, count, occurrence, depth, described, message_id, total = HEADER.unpack(
+        head
     )
     if magic != MAGIC or version != VERSION:
         raise FrameError(f"not a frame of version {VERSION}: {bytes(head[:5])!r}")
@@ -109,8 +114,9 @@ def decode(read_into: ReadInto, max_bytes: int = MAX_MESSAGE_BYTES) -> Message:
     payload = sum([size for _, _, size in shapes])
     if HEADER.size + described + payload != total:
         raise FrameError(f"frame announces {total} bytes, but its tensors have {payload}")
-    tensors = tuple([_read(shape, read_into) for shape in shapes])
     stamp = Stamp(_PHASES[phase], occurrence, depth, message_id)
+    release_ns = arrival(stamp, total)
+    tensors = tuple([_read(shape, read_into) for shape in shapes])
     return Message(stamp, tensors, payload, total, release_ns)
 
 

@@ -1,4 +1,4 @@
-"""The `Party` of a real run: one socket per peer, and an emulated link to each where asked for."""
+"""The `Party` of a real run: one socket per peer, and an emulated link from each where asked for."""
 
 import socket
 import time
@@ -10,7 +10,7 @@ from typing import Self
 from torch import Tensor
 
 from harness.transport.channel import Channel
-from harness.transport.frame import MAX_MESSAGE_BYTES, encode, wire_bytes
+from harness.transport.frame import MAX_MESSAGE_BYTES, encode
 from netem.link import EmulatedLink, wait_until
 from protocols.events import Listener, Stamp
 from protocols.metered import Message, MeteredParty
@@ -36,8 +36,6 @@ class SocketParty(MeteredParty):
         super().__init__(role, listeners)
         self._timeout_s = timeout_s
         self._max_bytes = max_message_bytes
-        self._links: Mapping[Role, EmulatedLink] = {}
-        self._shaped: AbstractSet[Phase] = frozenset()
         self._channels = {
             peer: Channel(role, peer, sock, max_message_bytes) for peer, sock in sockets.items()
         }
@@ -45,12 +43,12 @@ class SocketParty(MeteredParty):
     def shape(
         self, links: Mapping[Role, EmulatedLink] | None, phases: AbstractSet[Phase] = frozenset()
     ) -> None:
-        """Send through `links` (by receiving role) in `phases`; None sends at full speed always.
+        """Receive through `links` (by sending role) in `phases`; None receives at full speed always.
 
-        A role that has no link is sent to at full speed.
+        From a role that has no link messages come at full speed. Peers must not be sending now.
         """
-        self._links = dict(links or {})
-        self._shaped = frozenset(phases)
+        for peer, channel in self._channels.items():
+            channel.shape((links or {}).get(peer), frozenset(phases))
 
     def close(self, drain_s: float = 5.0) -> bool:
         """Send what is still queued, then close every connection; no thread is left.
@@ -75,11 +73,7 @@ class SocketParty(MeteredParty):
 
     def _transmit(self, to: Role, stamp: Stamp, tensors: tuple[Tensor, ...]) -> tuple[int, int]:
         channel = self._channel(to)
-        link = self._links.get(to) if stamp.phase in self._shaped else None
-        release_ns = 0
-        if link is not None:
-            release_ns = link.release_ns(time.monotonic_ns(), wire_bytes(tensors))
-        frame = encode(stamp, tensors, release_ns, self._max_bytes)
+        frame = encode(stamp, tensors, self._max_bytes)
         channel.send(frame, stamp.phase)
         return frame.payload_bytes, frame.wire_bytes
 

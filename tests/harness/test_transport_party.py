@@ -327,6 +327,6 @@ def test_a_run_starts_with_nothing_unread() -> None:
 
 
 def test_header_is_as_documented() -> None:
-    head = bytes(encode(Stamp("offline", 2, 5, 9), [X], release_ns=7).views[0])[: HEADER.size]
-    expected = struct.pack("<4sBBHIIIQQQ", b"PBFR", 1, 1, 1, 2, 5, 10, 9, 7, HEADER.size + 58)
+    head = bytes(encode(Stamp("offline", 2, 5, 9), [X]).views[0])[: HEADER.size]
+    expected = struct.pack("<4sBBHIIIQQ", b"PBFR", 2, 1, 1, 2, 5, 10, 9, HEADER.size + 58)
     assert head == expected

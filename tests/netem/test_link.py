@@ -13,16 +13,16 @@ Sends = list[tuple[int, int]]  # (time since the last, bytes)
 sends = st.lists(st.tuples(st.integers(0, 50 * MS), st.integers(0, 10_000_000)), max_size=30)
 
 
-def releases(profile: LinkProfile, seed: int, messages: Sends) -> list[int]:
+def arrivals(profile: LinkProfile, seed: int, messages: Sends) -> list[int]:
     link, now_ns, out = EmulatedLink(profile, seed), 10**12, []
     for gap_ns, size in messages:
         now_ns += gap_ns
-        out.append(link.release_ns(now_ns, size))
+        out.append(link.arrival_ns(now_ns, size))
     return out
 
 
 @given(sends)
-def test_release_follows_the_closed_form_of_a_fifo(messages: Sends) -> None:
+def test_arrival_follows_the_closed_form_of_a_fifo(messages: Sends) -> None:
     profile = LinkProfile(delay_s=5e-3, rate_bit_s=1e9)
     entered_ns, now_ns = [], 10**12
     for gap_ns, _ in messages:
@@ -32,20 +32,20 @@ def test_release_follows_the_closed_form_of_a_fifo(messages: Sends) -> None:
         max(entered_ns[i] + sum(8 * size for _, size in messages[i : n + 1]) for i in range(n + 1))
         for n in range(len(messages))
     ]
-    assert releases(profile, 0, messages) == [free_ns + 5 * MS for free_ns in expected]
+    assert arrivals(profile, 0, messages) == [free_ns + 5 * MS for free_ns in expected]
 
 
 def test_unlimited_rate_only_delays() -> None:
     link = EmulatedLink(LinkProfile(delay_s=5e-3), 0)
-    assert [link.release_ns(n, 10**9) for n in (0, 0, 7)] == [5 * MS, 5 * MS, 5 * MS + 7]
+    assert [link.arrival_ns(n, 10**9) for n in (0, 0, 7)] == [5 * MS, 5 * MS, 5 * MS + 7]
 
 
 @given(sends, st.integers())
 def test_jitter_is_reproducible_bounded_and_keeps_the_order(messages: Sends, seed: int) -> None:
     profile = LinkProfile(delay_s=5e-3, rate_bit_s=1e9, jitter_s=4e-3)
-    jittered = releases(profile, seed, messages)
-    steady = releases(LinkProfile(delay_s=5e-3, rate_bit_s=1e9), seed, messages)
-    assert jittered == releases(profile, seed, messages)
+    jittered = arrivals(profile, seed, messages)
+    steady = arrivals(LinkProfile(delay_s=5e-3, rate_bit_s=1e9), seed, messages)
+    assert jittered == arrivals(profile, seed, messages)
     assert jittered == sorted(jittered)
     limit_ns = [4 * MS] * len(steady)
     assert all(abs(a - b) <= c for a, b, c in zip(jittered, steady, limit_ns, strict=True))
@@ -53,7 +53,7 @@ def test_jitter_is_reproducible_bounded_and_keeps_the_order(messages: Sends, see
 
 def test_jitter_spreads_over_its_whole_range() -> None:
     link = EmulatedLink(LinkProfile(delay_s=5e-3, jitter_s=4e-3), 1)
-    delays = [link.release_ns(n * 10**9, 8) - n * 10**9 for n in range(1, 1000)]
+    delays = [link.arrival_ns(n * 10**9, 8) - n * 10**9 for n in range(1, 1000)]
     assert min(delays) < 1.2 * MS
     assert max(delays) > 8.8 * MS
     assert abs(sum(delays) / len(delays) - 5 * MS) < 0.3 * MS
