@@ -30,7 +30,6 @@ from harness.record import Correctness, NetworkRecord, PhaseRecord, Record, Stat
 from harness.registry import system_class
 from harness.replay import file as trace_file
 from harness.replay.collect import RESTS, collect
-from harness.runners.base import RunnerError
 from harness.transcript import transcript_of
 from harness.verify import Answers
 from netem.profile import LinkProfile
@@ -125,7 +124,7 @@ class Run:
 
     def rests(self, crew: Crew) -> Sequence[Shaping]:
         """The links that a traced run is walked over too, for what waits cost. None where that would
-        take long, the run's own links have waits, or the parties have clocks of their own."""
+        take long, or links have waits anyway: shaped ones, and those between hosts."""
         unfit = self._shaped_phases() or isinstance(self.workload, Generation)
         if not self.config.trace or unfit or any(crew.clock_offsets_ns.values()):
             return ()
@@ -133,7 +132,7 @@ class Run:
 
     def measure_links(self, crew: Crew, roles: Sequence[Role]) -> bool:
         """Shape the links, and measure those between `roles`; whether the run may go on."""
-        shaping = self.shaping = self._shaping_of(crew)
+        shaping = self.shaping = self._shaping()
         self._environment["image"] = crew.image
         self._interfaces = crew.shape(shaping)
         outside = self._calibrate(crew, roles)
@@ -143,17 +142,10 @@ class Run:
             return False
         return True
 
-    def _shaping_of(self, crew: Crew) -> Shaping:
-        """Raises RunnerError where the shaper asks for what the parties' machines lack."""
-        shaper, ahead = self.config.shaper.name, crew.clock_offsets_ns
-        if shaper == "emulated" and any(ahead.values()):
-            far = max(ahead, key=lambda role: abs(ahead[role]))
-            raise RunnerError(
-                f"shaper=emulated needs one clock for all parties, but that of {far} is "
-                f"{ahead[far] / 1e9:.3f} s ahead: use shaper=tc, or none on a real network"
-            )
+    def _shaping(self) -> Shaping:
+        shaper = cast(Shaper, self.config.shaper.name)
         links = {} if shaper == "none" else self._profiles
-        return Shaping(cast(Shaper, shaper), links, self._shaped_phases(), self.config.seed or 0)
+        return Shaping(shaper, links, self._shaped_phases(), self.config.seed or 0)
 
     def _lines(self, evaluation: Evaluation) -> None:
         """Kernel links: what their queues counted, and whether it can be."""

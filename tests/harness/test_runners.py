@@ -14,6 +14,7 @@ from harness.config.compose import compose_run
 from harness.config.errors import ConfigError
 from harness.docker.engine import REPO, DockerError, connect, default_tag, sources_digest
 from harness.docker.requirements import requirements
+from harness.record import Record
 from harness.runners.base import RunnerError
 from harness.runners.container import signed, split_lines
 from harness.runners.remote import read_secret
@@ -99,28 +100,54 @@ def test_a_secret_has_its_length_and_comes_from_a_file_or_the_environment(
             read_secret(None)
 
 
+PROGRAM = [sys.executable, "-m", "harness"]
+# A monotonic clock of its own, a quarter of an hour ahead, as on another host.
+AHEAD = ["unshare", "--time", "--monotonic", "900", "--fork"]
+
+
+def runs_of_joined(folder: Path, port: int, p1: list[str], *runs: str) -> list[Record]:
+    """The records of `runs`, one program each, with parties that were started before; `p1`: in front
+    of the command of P1."""
+    environment = {**os.environ, "PERMBENCH_SECRET": os.urandom(32).hex()}
+    address = f"127.0.0.1:{port}"
+    parties = [
+        subprocess.Popen(
+            [*before, *PROGRAM, "join", role, address, "--wait-s", "30"],
+            env=environment,
+            start_new_session=True,
+        )
+        for role, before in (("P0", []), ("P1", p1), ("P2", []))
+    ]
+    remote = ["runner=remote", f"runner.listen={address}", "runner.wait_s=30"]
+    quick = ["experiment.n=100", "warmup=0", "calibration.strict=false", f"results_dir={folder}"]
+    try:
+        for run in runs:
+            words = run.split()
+            words += [] if "runner=local" in words else remote
+            command = [*PROGRAM, "run", *words, *quick]
+            subprocess.run(command, env=environment, check=True, timeout=60)
+    finally:
+        for party in parties:
+            os.killpg(party.pid, signal.SIGTERM)
+        ends = [party.wait(10) for party in parties]
+    assert ends == [130] * 3
+    return load_all(folder)
+
+
 @pytest.mark.slow
 def test_parties_that_join_serve_run_after_run(tmp_path: Path) -> None:
     """Started before the harness; two programs one after the other, then an end. Parties that the
     harness starts itself have another secret, whatever the environment says."""
-    environment = {**os.environ, "PERMBENCH_SECRET": os.urandom(32).hex()}
-    program, address = [sys.executable, "-m", "harness"], "127.0.0.1:7717"
-    parties = [
-        subprocess.Popen([*program, "join", role, address, "--wait-s", "30"], env=environment)
-        for role in ("P0", "P1", "P2")
-    ]
-    remote = ["runner=remote", f"runner.listen={address}", "runner.wait_s=30"]
-    quick = ["experiment.n=100", "warmup=0", "calibration.strict=false", f"results_dir={tmp_path}"]
-    try:
-        for words in ([*remote, "repeat=1"], [*remote, "repeat=2"], ["runner=local", "repeat=1"]):
-            subprocess.run(
-                [*program, "run", *words, *quick, "shaper=none"],
-                env=environment,
-                check=True,
-                timeout=60,
-            )
-    finally:
-        for party in parties:
-            party.send_signal(signal.SIGTERM)
-    assert [party.wait(10) for party in parties] == [130] * 3
-    assert [record.status for record in load_all(tmp_path)] == ["ok"] * 3
+    runs = ["shaper=none repeat=1", "shaper=none repeat=2", "shaper=none repeat=1 runner=local"]
+    records = runs_of_joined(tmp_path, 7717, [], *runs)
+    assert [record.status for record in records] == ["ok"] * 3
+
+
+@pytest.mark.slow
+def test_a_party_with_a_clock_of_its_own_is_timed_and_shaped_alike(tmp_path: Path) -> None:
+    """Hosts share no clock: instants are converted, and an emulated link needs none in common."""
+    if subprocess.run([*AHEAD, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no time namespaces here: root, and a kernel with CONFIG_TIME_NS")
+    (record,) = runs_of_joined(tmp_path, 7718, AHEAD, "repeat=3 network.rtt_ms=20")
+    assert record.status == "ok"
+    assert all(40e6 <= ns < 1e9 for ns in record.phases["online"].wall_ns)  # 4 hops
