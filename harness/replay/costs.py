@@ -6,13 +6,12 @@ wall  this machine with all that ran on it: a segment takes its wall time, a par
       late as it did, and a message takes no less than it took over this machine's own sockets.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from harness.replay import readings
-from harness.replay.readings import Compute
+from harness.replay.readings import Bools, Compute
 from harness.replay.trace import RECV, SEND, Floats, Rested, Step, Trace, operations
 from protocols.party import Role
 
@@ -23,15 +22,15 @@ class Costs:
 
     entry: (evaluations,), from the common start to its begin. before, during: (operations,
     evaluations), of the compute ahead of each operation and of the operation itself without waiting.
-    transport: alike, for a send: the least time from its begin to the message being received. late:
-    alike, for a receive: how long after the message's arrival it ended.
+    transport: alike, for a send: the least time from its begin to the message being received. handling:
+    alike, what comes on top of a link's serialization and delay.
     """
 
     entry: Floats
     before: Floats
     during: Floats
     transport: Floats
-    late: Floats
+    handling: Floats
 
 
 def costs_of(trace: Trace, compute: Compute, scale: float) -> list[dict[Role, Costs]]:
@@ -39,7 +38,7 @@ def costs_of(trace: Trace, compute: Compute, scale: float) -> list[dict[Role, Co
     measured = compute == "wall" and not trace.shaped
     return [
         {
-            role: _costs(step, role, compute, scale, _transport(step, role, compute, measured))
+            role: _costs(step, role, compute, scale, *_transport(step, role, compute, measured))
             for role in step.programs
         }
         for step in trace.steps
@@ -47,19 +46,19 @@ def costs_of(trace: Trace, compute: Compute, scale: float) -> list[dict[Role, Co
 
 
 def rested_costs(walk: Rested, plain: Step, compute: Compute, scale: float) -> dict[Role, Costs]:
-    """Each role's costs in a step walked over links of a delay, alike. The `transport` of a message that
-    the delay hides is that in the `plain` step; any other message took what it took."""
-    step, measured = walk.step, compute == "wall"
-    anyway = {
-        role: np.median(_transport(plain, role, compute, measured), axis=0)
-        for role in step.programs
-    }
+    """Each role's costs in a step walked over links of a delay, alike. A message that the delay hides has
+    the `transport` that it has in the `plain` step, and as `handling` what it took beyond the delay, if it
+    was waited for; any other message took what it took."""
+    step, measured, delay_ns = walk.step, compute == "wall", walk.delay_s * 1e9
     costs = {}
     for role in step.programs:
-        own = _transport(step, role, compute, measured)
-        hidden = anyway[role] <= walk.delay_s * 1e9
-        late = _late(walk, role, anyway) if measured else None
-        costs[role] = _costs(step, role, compute, scale, np.where(hidden, anyway[role], own), late)
+        anyway, handling = np.median(_transport(plain, role, compute, measured), axis=1)
+        took, _ = _transport(step, role, compute, measured)
+        hidden = anyway <= delay_ns + handling
+        waited = hidden & measured & (took > delay_ns)
+        transport = np.where(hidden, anyway, took)
+        handling = np.where(waited, took - delay_ns, handling)
+        costs[role] = _costs(step, role, compute, scale, transport, handling)
     return costs
 
 
@@ -69,41 +68,38 @@ def _costs(
     compute: Compute,
     scale: float,
     transport: Floats,
-    late: Floats | None = None,
+    handling: Floats,
 ) -> Costs:
     program = step.programs[role]
     before, during = readings.before(program, compute), readings.during(program, compute)
-    columns = before, during, transport, np.zeros_like(before) if late is None else late
+    columns = before, during, transport, handling
     entry = (program.begin_ns - step.start_ns).astype(np.float64)
     entry *= scale if compute == "wall" else 0.0
     return Costs(entry, *(np.ascontiguousarray(column.T * scale) for column in columns))
 
 
 def _transport(step: Step, role: Role, compute: Compute, measured: bool) -> Floats:
-    """For each message that `role` sends, its sender's and its receiver's own time; where it was
-    measured, and the receiver was waiting, all the time from the one's begin to the other's end."""
+    """Transport and handling of the messages that `role` sends, (2, evaluations, operations).
+
+    transport: its sender's and its receiver's own time; where it was measured, and the receiver was
+    waiting, all the time from the one's begin to the other's end. handling: no more than the quickest
+    message from the one to the other takes, for of a large one the rest comes in during the delay.
+    """
     program = step.programs[role]
     own = readings.during(program, compute)
-    transport = np.zeros_like(own)
+    transport, handling = both = np.zeros((2, *own.shape))
     for peer, other in step.programs.items():
         sends, receives = operations(program, peer, SEND), operations(other, role, RECV)
         least = own[:, sends] + readings.during(other, compute)[:, receives]
         took = readings.travelled(step, peer)[:, receives]
-        waiting = readings.had_to_wait(other)[:, receives]
-        transport[:, sends] = np.where(waiting & measured, took, least)
-    return transport
+        waiting = readings.had_to_wait(other)[:, receives] & measured
+        took = np.where(waiting, took, least)
+        transport[:, sends], handling[:, sends] = took, np.minimum(took, _quickest(took, waiting))
+    return both
 
 
-def _late(walk: Rested, role: Role, transport: Mapping[Role, Floats]) -> Floats:
-    """How much later than by the law of the link each receive ended whose message the delay hid: the law
-    is its own time after its begin, or the delay after the begin of the send. transport: of each role's
-    sends without a delay, (operations,)."""
-    program, delay_ns = walk.step.programs[role], walk.delay_s * 1e9
-    took = program.times.during_wall
-    arrived = delay_ns - (readings.travelled(walk.step, role) - took)
-    late = took - np.maximum(readings.during(program, "wall"), arrived)
-    hidden = np.zeros(len(program.kind), bool)
-    for peer, other in walk.step.programs.items():
-        sends, receives = operations(other, role, SEND), operations(program, peer, RECV)
-        hidden[receives] = transport[peer][sends] <= delay_ns
-    return np.where(hidden, np.maximum(late, 0.0), 0.0)
+def _quickest(took: Floats, waiting: Bools) -> float:
+    """What the quickest of some messages mostly took, (evaluations, messages), of those mostly waited
+    for if there are any."""
+    typical, heard = np.median(took, axis=0), np.median(waiting, axis=0) > 0
+    return float(min(typical[heard] if heard.any() else typical, default=0.0))

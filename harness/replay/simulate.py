@@ -5,12 +5,14 @@ depends on scheduling: one walk over the programs, each as far as its messages a
 instant. With a role's clock t, a link's free time f, and a message of w bytes:
 
     compute         t ← t + segment
-    send            f ← max(t, f) + 8·w/rate;  arrival = max(f + delay, t + transport);  t ← t + own
-    receive         t ← max(t + own, arrival) + late
+    send            f ← max(t, f) + 8·w/rate
+                    arrival = max(f + delay + handling, t + transport);  t ← t + own
+    receive         t ← max(t + own, arrival)
 
-which is `netem.link.EmulatedLink` without jitter. Every instant is an array (PARTS, evaluations,
-networks): the time, and what of it is latency and bandwidth on the path that determined it. A max
-takes over all parts of its winner, so that the last clock holds the critical path's shares.
+which is `netem.link.EmulatedLink` without jitter, where a message enters `handling` later. Every
+instant is an array (PARTS, evaluations, networks): the time, and what of it is latency and bandwidth
+on the path that determined it. A max takes over all parts of its winner, so that the last clock
+holds the critical path's shares.
 """
 
 from collections import defaultdict, deque
@@ -106,7 +108,7 @@ class _Walk:
     def _receive(self, role: Role, at: int, arrival: Floats) -> None:
         costs = self._costs[role]
         ready = _later_by(self._clocks[role], costs.before[at] + costs.during[at])
-        self._clocks[role] = _later_by(_max(ready, arrival), costs.late[at])
+        self._clocks[role] = _max(ready, arrival)
 
     def _send(self, role: Role, to: Role, at: int, wire_bytes: int) -> None:
         costs, pair = self._costs[role], (role, to)
@@ -118,6 +120,7 @@ class _Walk:
         arrival = free.copy()
         for part in (TIME, LATENCY):
             arrival[part] += self._lines.delay_ns[pair]
+        arrival = _later_by(arrival, costs.handling[at])
         self._free[pair] = free
         arrival = _max(arrival, _later_by(clock, costs.transport[at]))
         self._under_way[pair].append(arrival)

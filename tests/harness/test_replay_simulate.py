@@ -24,8 +24,7 @@ PAIRS: list[Pair] = list(permutations(ROLES, 2))
 
 
 class Op(NamedTuple):
-    """One operation: kind, peer, bytes, and ns before, during, (of a send) of transport, (of a receive)
-    of being late."""
+    """One operation: kind, peer, bytes, and ns before, during, and (of a send) of transport and handling."""
 
     kind: int
     peer: Role | None = None
@@ -33,18 +32,25 @@ class Op(NamedTuple):
     before: int = 0
     during: int = 0
     transport: int = 0
-    late: int = 0
+    handling: int = 0
 
 
 Programs = Mapping[Role, Sequence[Op]]
 
 
-def send(peer: Role, wire_bytes: int = 0, before: int = 0, during: int = 0, least: int = 0) -> Op:
-    return Op(SEND, peer, wire_bytes, before, during, least)
+def send(
+    peer: Role,
+    wire_bytes: int = 0,
+    before: int = 0,
+    during: int = 0,
+    least: int = 0,
+    handling: int = 0,
+) -> Op:
+    return Op(SEND, peer, wire_bytes, before, during, least, handling)
 
 
-def recv(peer: Role, before: int = 0, during: int = 0, late: int = 0) -> Op:
-    return Op(RECV, peer, 0, before, during, 0, late)
+def recv(peer: Role, before: int = 0, during: int = 0) -> Op:
+    return Op(RECV, peer, 0, before, during)
 
 
 def end(before: int = 0) -> Op:
@@ -74,7 +80,7 @@ def costs_from(programs: Programs, entry: int = 0) -> dict[Role, Costs]:
             column(ops, "before"),
             column(ops, "during"),
             column(ops, "transport"),
-            column(ops, "late"),
+            column(ops, "handling"),
         )
         for role, ops in programs.items()
     }
@@ -138,10 +144,15 @@ def test_a_message_takes_no_less_than_its_machine_needs() -> None:
     assert run(programs, link(50), link(91)) == [[90, 0, 0, 90], [91, 91, 0, 0]]
 
 
-def test_a_late_receiver_is_late_whether_it_waited_or_not() -> None:
-    """As in a trace over links of a delay; the sender is not held up by it."""
-    programs = {P0: [send(P1), end(30)], P1: [recv(P0, before=20, during=5, late=7), end(1)]}
-    assert run(programs, link(10), link(400)) == [[33, 0, 0, 33], [408, 400, 0, 8]]
+def test_handling_comes_on_top_of_what_the_link_takes_but_keeps_nobody_busy() -> None:
+    """Neither the sender nor the link; a receiver that is busy does not notice."""
+    programs = {
+        P0: [send(P1, 40, least=60, handling=7), send(P1, 40, handling=7), end(30)],
+        P1: [recv(P0), recv(P0), end(1)],
+    }
+    assert run(programs, link(10), link(400, 1)) == [[61, 0, 0, 61], [488, 400, 80, 8]]
+    busy = {**programs, P1: [recv(P0, before=90), recv(P0), end()]}
+    assert run(busy, link(10)) == [[90, 0, 0, 90]]
 
 
 def test_pairs_have_their_own_links() -> None:
@@ -220,7 +231,8 @@ class BruteForce:
         profile = self.profiles[pair]
         busy = op.wire_bytes * 8e9 / profile.rate_bit_s if profile.rate_bit_s else 0.0
         self.free[pair] = max(now, self.free[pair]) + busy
-        arrival = max(self.free[pair] + profile.delay_s * 1e9, now + op.transport)
+        through = self.free[pair] + profile.delay_s * 1e9 + op.handling
+        arrival = max(through, now + op.transport)
         self.at_time(arrival, partial(self.arrive, (pair, self.sent[pair])))
         self.sent[pair] += 1
 
@@ -232,8 +244,8 @@ class BruteForce:
 
 NS = st.integers(0, 30)
 OPS = st.tuples(
-    NS, NS, NS, NS, NS
-)  # before, during, transport of a send; before, during of its recv
+    *[NS] * 6
+)  # before, during, transport, handling of a send; before, during of its recv
 MESSAGES = st.lists(
     st.tuples(st.sampled_from(PAIRS), st.integers(0, 40), OPS, st.booleans()), max_size=16
 )
@@ -248,8 +260,8 @@ def test_agrees_with_brute_force(
     """Random programs. A role may receive later than it could, after sends of its own."""
     programs: dict[Role, list[Op]] = {role: [] for role in ROLES}
     pending: dict[Role, list[Op]] = {role: [] for role in ROLES}
-    for (a, b), size, (x, y, z, u, v), now in messages:
-        programs[a].append(send(b, size, x, y, z))
+    for (a, b), size, (x, y, z, h, u, v), now in messages:
+        programs[a].append(send(b, size, x, y, z, h))
         pending[b].append(recv(a, u, v))
         if now:
             programs[b] += pending.pop(b)
