@@ -50,12 +50,12 @@ class EmulatedLink:
         return self._last_ns
 
 
-def wait_until(release_ns: int) -> None:
-    """Return at `release_ns` of CLOCK_MONOTONIC, or at once if that has passed."""
+def wait_until(until_ns: int) -> None:
+    """Return at `until_ns` of CLOCK_MONOTONIC, or at once if that has passed."""
     for early_ns in (DOZE_NS, SPIN_NS):
-        left_ns = release_ns - time.monotonic_ns()
+        left_ns = until_ns - time.monotonic_ns()
         if left_ns > early_ns:
             time.sleep((left_ns - early_ns) / 1e9)
-    while time.monotonic_ns() < release_ns:
+    while time.monotonic_ns() < until_ns:
         # Lets this process's other threads run; time.sleep(0) would too, but takes 55 µs.
         select.select((), (), (), 0)

@@ -31,7 +31,7 @@ class PhaseCounts:
     sent: by receiving role; a role that was sent nothing is absent.
     depth: this party's hop depth at the end; a phase's hops are the largest over its parties.
     end_ns: CLOCK_MONOTONIC at its end.
-    cpu_ns: processor time, without the wait for release times.
+    cpu_ns: processor time, without the wait for links.
     """
 
     phase: Phase

@@ -27,13 +27,13 @@ MESSAGE_DTYPES: tuple[torch.dtype, ...] = (
 
 
 class Message(NamedTuple):
-    """A received message. release_ns: CLOCK_MONOTONIC before which `recv` must not return it."""
+    """A received message. arrival_ns: CLOCK_MONOTONIC before which `recv` must not return it."""
 
     stamp: Stamp
     tensors: tuple[Tensor, ...]
     payload_bytes: int
     wire_bytes: int
-    release_ns: int = 0
+    arrival_ns: int = 0
 
 
 class MeteredParty(ABC):
@@ -68,8 +68,8 @@ class MeteredParty(ABC):
     def _unread(self) -> Mapping[Role, int]:
         """How many messages of each peer have arrived and were never received."""
 
-    def _await_release(self, release_ns: int) -> int:
-        """Wait until `release_ns`; return the processor time in ns that the wait itself took."""
+    def _await_arrival(self, arrival_ns: int) -> int:
+        """Wait until `arrival_ns`; return the processor time in ns that the wait itself took."""
         return 0
 
     def send(self, to: Role, *tensors: Tensor) -> None:
@@ -86,14 +86,14 @@ class MeteredParty(ABC):
         begin = self._recorder.clocks()
         phase = self._current()
         idle_cpu_ns = self._recorder.hand_on()
-        stamp, tensors, payload, wire, release_ns = self._receive(source)
+        stamp, tensors, payload, wire, arrival_ns = self._receive(source)
         if (stamp.phase, stamp.occurrence) != (phase, self._occurrences[phase]):
             raise PeerError(
                 f"{self.role} is in phase {phase} #{self._occurrences[phase]}, but message "
                 f"{stamp.message_id} of {source} is from phase {stamp.phase} #{stamp.occurrence}"
             )
-        if release_ns:
-            idle_cpu_ns += self._await_release(release_ns)
+        if arrival_ns:
+            idle_cpu_ns += self._await_arrival(arrival_ns)
         self._recorder.received(begin, source, stamp, (payload, wire), idle_cpu_ns)
         return tensors
 

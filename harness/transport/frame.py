@@ -95,7 +95,7 @@ def decode(
 ) -> Message:
     """Read one frame from a stream, each tensor into fresh memory. Raises FrameError.
 
-    arrival: called when the header is there and the data may still be under way; gives `release_ns`.
+    arrival: called when the header is there and the data may still be under way; gives `arrival_ns`.
     """
     head = bytearray(HEADER.size)
     read_into(memoryview(head))
@@ -115,9 +115,9 @@ def decode(
     if HEADER.size + described + payload != total:
         raise FrameError(f"frame announces {total} bytes, but its tensors have {payload}")
     stamp = Stamp(_PHASES[phase], occurrence, depth, message_id)
-    release_ns = arrival(stamp, total)
+    arrival_ns = arrival(stamp, total)
     tensors = tuple([_read(shape, read_into) for shape in shapes])
-    return Message(stamp, tensors, payload, total, release_ns)
+    return Message(stamp, tensors, payload, total, arrival_ns)
 
 
 def _descriptor(tensor: Tensor) -> bytes:

@@ -80,9 +80,9 @@ class SocketParty(MeteredParty):
     def _receive(self, source: Role) -> Message:
         return self._channel(source).receive(self._timeout_s, self._phase)
 
-    def _await_release(self, release_ns: int) -> int:
+    def _await_arrival(self, arrival_ns: int) -> int:
         begin_ns = time.thread_time_ns()
-        wait_until(release_ns)
+        wait_until(arrival_ns)
         return time.thread_time_ns() - begin_ns
 
     def _unread(self) -> dict[Role, int]:
