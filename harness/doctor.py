@@ -116,7 +116,7 @@ def check_local_runner() -> Check:
 
 
 def check_emulated_shaper() -> Check:
-    """The user-space link needs nothing but a clock that all processes share."""
+    """The user-space link needs nothing but a clock that ticks finely enough."""
     resolution = time.get_clock_info("monotonic").resolution
     if resolution > 1e-4:
         why = f"the clock ticks every {format_ns(resolution * 1e9)}; links need 100 µs"
