@@ -39,7 +39,8 @@ def ideal_s() -> float:
 
 
 def walk(party: SocketParty, peer: Role) -> float:
-    """Seconds of all messages, one after the other; P1 answers what P0 sends."""
+    """Seconds of all messages, one after the other; P1 answers what P0 sends. Only those of P0, which sends
+    the first and receives the last, are of all."""
     filling = [torch.zeros(size, dtype=torch.uint8) for size in sizes()]
     with party.phase(PHASE):
         party.exchange(peer, filling[0])  # both are here
@@ -64,6 +65,8 @@ def live(role: Role, addresses: dict[str, str]) -> None:
                 line.switch(shaper == "tc")
                 emulated = {peer: EmulatedLink(WAN, 1)} if shaper == "emulated" else None
                 party.shape(emulated, {PHASE})
+                with party.phase("calibrate"):
+                    party.exchange(peer)  # both have the new link
                 walks.append(walk(party, peer))
     # The first walks open TCP's window and touch memory.
     print(json.dumps({shaper: walks[1:] for shaper, walks in times.items()}))
@@ -94,7 +97,7 @@ def main() -> None:
             for role in (P0, P1)
         ]
         texts = [party.communicate(timeout=120)[0] for party in parties]
-    print(json.dumps({"ideal_s": ideal_s(), **json.loads(texts[1])}))
+    print(json.dumps({"ideal_s": ideal_s(), **json.loads(texts[0])}))
 
 
 if __name__ == "__main__":
