@@ -18,7 +18,8 @@ import numpy as np
 from harness.replay.trace import END, Ints, Program, Rested, Step, Times, Trace, TraceError, check
 from protocols.party import ROLES, Role
 
-WITHOUT_WAITS, SCHEMA = 1, 2
+SCHEMA = 3
+READABLE = (1, 2, SCHEMA)  # 1: without walks after waits; 2: walked over links of another law
 FOLDER = "traces"
 _OPERATIONS = ("kind", "peer", "wire_bytes")
 _TIMES = tuple(Times.__dataclass_fields__)
@@ -111,12 +112,12 @@ def _step_arrays(prefix: str, steps: Sequence[Step]) -> dict[str, Any]:
 
 def _trace(arrays: Mapping[str, Any]) -> Trace:
     meta = json.loads(str(arrays["meta"]))
-    if meta["schema"] not in (WITHOUT_WAITS, SCHEMA):
+    if meta["schema"] not in READABLE:
         raise TraceError(f"schema {meta['schema']}, this version reads schema {SCHEMA}")
     online = cast(tuple[Role, ...], tuple(meta["online_roles"]))
     rested = [
         Rested(float(delay_s), _steps(arrays, _prefix(number))[0])
-        for number, delay_s in enumerate(meta.get("rested_s", ()))
+        for number, delay_s in enumerate(meta["rested_s"] if meta["schema"] == SCHEMA else ())
     ]
     steps = tuple(_steps(arrays, ""))
     return check(Trace(str(meta["id"]), online, bool(meta["shaped"]), steps, tuple(rested)))

@@ -54,12 +54,6 @@ class Frame:
     wire_bytes: int
 
 
-def wire_bytes(tensors: Sequence[Tensor]) -> int:
-    """Size in bytes of the frame that carries `tensors`."""
-    described = sum(2 + 8 * tensor.dim() for tensor in tensors)
-    return HEADER.size + described + sum(tensor.nbytes for tensor in tensors)
-
-
 def encode(stamp: Stamp, tensors: Sequence[Tensor], max_bytes: int = MAX_MESSAGE_BYTES) -> Frame:
     """Frame a message without copying any contiguous tensor. Raises FrameError."""
     if len(tensors) > MAX_TENSORS:

@@ -204,7 +204,9 @@ def test_a_damaged_or_foreign_file_is_told_in_one_line(layer: Trace, tmp_path: P
     )
     np.savez(path, **old)
     assert file.load(tmp_path, layer.record_id).rested == ()
-    assert told(schema=9) == "schema 9, this version reads schema 2"
+    np.savez(path, **{**arrays, "meta": np.array(json.dumps({**meta, "schema": 2}))})
+    assert file.load(tmp_path, layer.record_id).rested == ()
+    assert told(schema=9) == "schema 9, this version reads schema 3"
     assert told(id="other") == "it is the trace of other"
     assert problem({**arrays, "P0.wire_bytes": half}) == "what P0 sent is not what P1 received"
     assert "P1's times (before_wall)" in problem({**arrays, "P1.before_wall": negative})
