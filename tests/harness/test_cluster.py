@@ -23,11 +23,12 @@ SWEEP = ["run", "-m", "experiment.n=10,20,30,40", *QUICK, "sweep.jobs=2"]
 LOCAL = "hydra/launcher=submitit_local"
 
 SBATCH = """#!/bin/bash
-# Runs the job at once, as one task on this machine.
-id=$$
+# Runs the job as one task on this machine. As in Slurm, the script is taken over before this
+# returns, as submitit then moves the file away, and the job begins later (see srun).
+id=$$ script=$(< "${@: -1}")
 export SLURM_JOB_ID=$id SLURM_JOB_NUM_NODES=1 SLURM_NTASKS=1 SLURM_NODEID=0 SLURM_PROCID=0
 export SLURM_LOCALID=0 SLURM_JOB_NODELIST=here
-(bash "${@: -1}"; touch "$SLURM_DIR/ended.$id") > /dev/null 2>&1 &
+(bash -c "$script"; touch "$SLURM_DIR/ended.$id") > /dev/null 2>&1 &
 echo "Submitted batch job $id"
 """
 SRUN = """#!/bin/bash
@@ -37,6 +38,7 @@ done
 for tag in %j:$SLURM_JOB_ID %t:0; do
   out=${out//${tag%%:*}/${tag##*:}} err=${err//${tag%%:*}/${tag##*:}}
 done
+until [[ -d ${out%/*} ]]; do sleep 0.05; done # made by submitit once it has been told the job's id
 exec "$@" > "$out" 2> "$err"
 """
 SACCT = """#!/bin/bash
