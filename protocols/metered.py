@@ -27,13 +27,12 @@ MESSAGE_DTYPES: tuple[torch.dtype, ...] = (
 
 
 class Message(NamedTuple):
-    """A received message. arrival_ns: CLOCK_MONOTONIC before which `recv` must not return it."""
+    """A received message."""
 
     stamp: Stamp
     tensors: tuple[Tensor, ...]
     payload_bytes: int
     wire_bytes: int
-    arrival_ns: int = 0
 
 
 class MeteredParty(ABC):
@@ -68,10 +67,6 @@ class MeteredParty(ABC):
     def _unread(self) -> Mapping[Role, int]:
         """How many messages of each peer have arrived and were never received."""
 
-    def _await_arrival(self, arrival_ns: int) -> int:
-        """Wait until `arrival_ns`; return the processor time in ns that the wait itself took."""
-        return 0
-
     def send(self, to: Role, *tensors: Tensor) -> None:
         """See `Party.send`. Raises PeerGone."""
         begin = self._recorder.clocks()
@@ -86,14 +81,12 @@ class MeteredParty(ABC):
         begin = self._recorder.clocks()
         phase = self._current()
         idle_cpu_ns = self._recorder.hand_on()
-        stamp, tensors, payload, wire, arrival_ns = self._receive(source)
+        stamp, tensors, payload, wire = self._receive(source)
         if (stamp.phase, stamp.occurrence) != (phase, self._occurrences[phase]):
             raise PeerError(
                 f"{self.role} is in phase {phase} #{self._occurrences[phase]}, but message "
                 f"{stamp.message_id} of {source} is from phase {stamp.phase} #{stamp.occurrence}"
             )
-        if arrival_ns:
-            idle_cpu_ns += self._await_arrival(arrival_ns)
         self._recorder.received(begin, source, stamp, (payload, wire), idle_cpu_ns)
         return tensors
 

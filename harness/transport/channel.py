@@ -1,30 +1,46 @@
 """One connected socket to one peer: sending never blocks, receiving happens in the background."""
 
 import socket
+import struct
 import threading
 import time
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 from harness.transport.frame import MAX_MESSAGE_BYTES, Frame, FrameError, decode
-from netem.link import EmulatedLink
+from netem.link import EmulatedLink, exact_sleeps
 from protocols.events import Stamp
 from protocols.metered import Message
 from protocols.party import PeerError, PeerGone, PeerTimeout, Phase, Role
 
 SCRATCH_BYTES = 1 << 16
+LONG_S = 3600.0  # a wait that every clock can express
 WHOLE_BYTES = 8 << 20  # one system call, and one sign of life, for so much of a large message
+READ_FAILURES = (OSError, EOFError, RuntimeError, MemoryError, ArithmeticError)
 MAX_VIEWS = 512  # below the 1024 of Linux for one system call
 
 
+# Of <asm/socket.h>; the kernel notes when bytes came in, a struct timespec of CLOCK_REALTIME.
+SO_TIMESTAMPNS = 35
+TIMESPEC = struct.Struct("@qq")
+STAMP_SPACE = socket.CMSG_SPACE(TIMESPEC.size)
+
+
 class SocketReader:
-    """Exact reads from a blocking socket: one system call for a small frame, no copy of a large."""
+    """Exact reads from a blocking socket: one system call for a small frame, no copy of a large.
+
+    came_ns: when the last of what was read most recently came in, in ns of CLOCK_MONOTONIC, however
+    much later this thread found the time to read it; when it was read where the kernel does not tell.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._scratch = memoryview(bytearray(SCRATCH_BYTES))
         self._begin = self._end = 0
-        self.heard_ns = time.monotonic_ns()
+        self.heard_ns = self.came_ns = time.monotonic_ns()
+        with suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
 
     @property
     def buffered(self) -> bool:
@@ -38,14 +54,27 @@ class SocketReader:
                 buffer = buffer[self._recv(buffer[:WHOLE_BYTES], socket.MSG_WAITALL) :]
                 continue
             if self._begin == self._end:
-                self._begin, self._end = 0, self._recv(self._scratch, 0)
+                self._begin, self._end = 0, self._recv_stamped()
             size = min(len(buffer), self._end - self._begin)
             buffer[:size] = self._scratch[self._begin : self._begin + size]
             buffer = buffer[size:]
             self._begin += size
 
     def _recv(self, buffer: memoryview, flags: int) -> int:
-        size = self._sock.recv_into(buffer, len(buffer), flags)
+        return self._heard(self._sock.recv_into(buffer, len(buffer), flags))
+
+    def _recv_stamped(self) -> int:
+        size, notes, _, _ = self._sock.recvmsg_into([self._scratch], STAMP_SPACE)
+        self._heard(size)
+        self.came_ns = self.heard_ns
+        for level, kind, data in notes:
+            if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPNS):
+                seconds, ns = TIMESPEC.unpack(data)
+                ago_ns = time.time_ns() - (seconds * 1_000_000_000 + ns)
+                self.came_ns -= max(0, ago_ns)
+        return size
+
+    def _heard(self, size: int) -> int:
         if not size:
             raise EOFError("end of stream")
         self.heard_ns = time.monotonic_ns()
@@ -69,7 +98,8 @@ class Channel:
     """Messages to and from one peer over a connected, authenticated socket, which it then owns.
 
     One thread may send and receive. A reader thread collects whole messages; a writer thread takes
-    what the socket did not take at once. Both end with `close`. What comes in may pass an emulated link.
+    what the socket did not take at once; a link thread keeps back what has not arrived over an
+    emulated link. All end with `close`.
     """
 
     def __init__(
@@ -81,22 +111,29 @@ class Channel:
         self._inbox: SimpleQueue[Message | None] = SimpleQueue()  # None: nothing more will come
         self._outbox: SimpleQueue[list[memoryview] | None] = SimpleQueue()  # None: end the thread
         self._queued = self._written = 0  # each is advanced by one thread only
+        self._on_link: SimpleQueue[tuple[int, Message | None] | None] = SimpleQueue()
+        self._under_way = 0  # how many are on the link
+        self._moving = threading.Lock()  # for a message's way from there into the inbox
+        self._arrival_ns = 0  # of the last message that entered the link
+        self._closing = threading.Event()
         self._shaping: tuple[EmulatedLink | None, AbstractSet[Phase]] = None, frozenset()
-        self._failure: OSError | EOFError | RuntimeError | MemoryError | None = None
+        self._failure: Exception | None = None
         sock.settimeout(None)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._reader = SocketReader(sock)
         self._threads = [
             threading.Thread(target=target, name=f"{role}-{peer}-{target.__name__}", daemon=True)
-            for target in (self._write_all, self._read_all)
+            for target in (self._write_all, self._read_all, self._deliver_all)
         ]
         for thread in self._threads:
             thread.start()
 
     @property
     def unread(self) -> int:
-        """How many messages have arrived and were not received."""
-        return max(0, self._inbox.qsize() - (1 if self._failure else 0))
+        """How many messages are here and were not received."""
+        with self._moving:
+            here = self._inbox.qsize() + self._under_way
+        return max(0, here - (1 if self._failure else 0))
 
     def shape(self, link: EmulatedLink | None, phases: AbstractSet[Phase]) -> None:
         """Let what comes in pass `link` from now on, in `phases`."""
@@ -122,11 +159,10 @@ class Channel:
         """The next message. Raises PeerTimeout after that much silence, PeerGone, FrameError."""
         begin_ns = time.monotonic_ns()
         while True:
-            silent_ns = time.monotonic_ns() - max(begin_ns, self._reader.heard_ns)
             try:
-                message = self._inbox.get(timeout=max(0.0, timeout_s - silent_ns / 1e9))
+                message = self._inbox.get(timeout=max(0.0, timeout_s - self._silent_s(begin_ns)))
             except Empty:
-                if time.monotonic_ns() - self._reader.heard_ns < timeout_s * 1e9:
+                if self._silent_s(begin_ns) < timeout_s:
                     continue
                 raise self._silence(timeout_s, phase) from None
             if message is None:
@@ -135,11 +171,11 @@ class Channel:
             return message
 
     def close(self, drain_s: float) -> bool:
-        """Send what is queued, for at most `drain_s`, then end both threads and the connection.
+        """Send what is queued, for at most `drain_s`, then end all threads and the connection.
 
         Returns whether everything that was queued has been handed to the kernel.
         """
-        writer, reader = self._threads
+        writer, reader, link = self._threads
         self._outbox.put(None)
         writer.join(drain_s)
         drained = self._queued == self._written and not self._failure
@@ -147,8 +183,10 @@ class Channel:
             self._sock.shutdown(socket.SHUT_RDWR)
         except OSError:
             drained = False  # the peer was faster
-        writer.join()
-        reader.join()
+        self._closing.set()
+        self._on_link.put(None)
+        for thread in (writer, reader, link):
+            thread.join()
         self._sock.close()
         return drained
 
@@ -164,16 +202,40 @@ class Channel:
     def _read_all(self) -> None:
         try:
             while True:
-                self._inbox.put(decode(self._reader.read_into, self._max_bytes, self._arrival))
-        except (OSError, EOFError, RuntimeError, MemoryError) as error:
+                self._enter(decode(self._reader.read_into, self._max_bytes, self._note_arrival))
+        except READ_FAILURES as error:
             self._failure = self._failure or error
-        self._inbox.put(None)
+        self._enter(None)
 
-    def _arrival(self, stamp: Stamp, wire_bytes: int) -> int:
+    def _note_arrival(self, stamp: Stamp, wire_bytes: int) -> None:
+        """When the message whose header has come in will have arrived."""
         link, phases = self._shaping
-        if link is None or stamp.phase not in phases:
-            return 0
-        return link.arrival_ns(time.monotonic_ns(), wire_bytes)
+        if link is not None and stamp.phase in phases:
+            self._arrival_ns = link.arrival_ns(self._reader.came_ns, wire_bytes)
+
+    def _enter(self, message: Message | None) -> None:
+        """Into the inbox, or onto the link; nothing overtakes what is on the link."""
+        with self._moving:
+            if not self._under_way and self._arrival_ns <= time.monotonic_ns():
+                self._inbox.put(message)
+                return
+            self._under_way += 1
+        self._on_link.put((self._arrival_ns, message))
+
+    def _deliver_all(self) -> None:
+        exact_sleeps()
+        while (entry := self._on_link.get()) is not None:
+            arrival_ns, message = entry
+            while not self._closing.is_set() and (left_ns := arrival_ns - time.monotonic_ns()) > 0:
+                self._closing.wait(min(left_ns / 1e9, LONG_S))
+            with self._moving:
+                self._under_way -= 1
+                self._inbox.put(message)
+
+    def _silent_s(self, begin_ns: int) -> float:
+        """Since the peer was last heard, or `begin_ns`. A message under way is no silence."""
+        heard_ns = max(begin_ns, self._reader.heard_ns, self._arrival_ns)
+        return (time.monotonic_ns() - heard_ns) / 1e9
 
     def _error(self, phase: Phase | None) -> PeerError:
         role, peer = self._names

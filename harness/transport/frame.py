@@ -38,7 +38,7 @@ _DESCRIPTORS = [struct.Struct(f"<BB{ndim}Q") for ndim in range(MAX_DIMENSIONS + 
 _Shape = tuple[tuple[int, ...], np.dtype[Any], int]  # dimensions, dtype, bytes
 
 ReadInto = Callable[[memoryview], None]  # fills the buffer, or raises
-Arrival = Callable[[Stamp, int], int]  # of a stamp and wire bytes, when the message has arrived
+OnHeader = Callable[[Stamp, int], None]  # of a stamp and wire bytes
 
 
 class FrameError(PeerError):
@@ -79,17 +79,16 @@ def encode(stamp: Stamp, tensors: Sequence[Tensor], max_bytes: int = MAX_MESSAGE
     return Frame(views, payload, total)
 
 
-def at_once(stamp: Stamp, wire_bytes: int) -> int:
-    """The arrival of a message over no link but the transport's own."""
-    return 0
+def nobody(stamp: Stamp, wire_bytes: int) -> None:
+    """Nobody wants to know of a header."""
 
 
 def decode(
-    read_into: ReadInto, max_bytes: int = MAX_MESSAGE_BYTES, arrival: Arrival = at_once
+    read_into: ReadInto, max_bytes: int = MAX_MESSAGE_BYTES, on_header: OnHeader = nobody
 ) -> Message:
     """Read one frame from a stream, each tensor into fresh memory. Raises FrameError.
 
-    arrival: called when the header is there and the data may still be under way; gives `arrival_ns`.
+    on_header: called when the header is there and the data may still be under way.
     """
     head = bytearray(HEADER.size)
     read_into(memoryview(head))
@@ -109,9 +108,9 @@ def decode(
     if HEADER.size + described + payload != total:
         raise FrameError(f"frame announces {total} bytes, but its tensors have {payload}")
     stamp = Stamp(_PHASES[phase], occurrence, depth, message_id)
-    arrival_ns = arrival(stamp, total)
+    on_header(stamp, total)
     tensors = tuple([_read(shape, read_into) for shape in shapes])
-    return Message(stamp, tensors, payload, total, arrival_ns)
+    return Message(stamp, tensors, payload, total)
 
 
 def _descriptor(tensor: Tensor) -> bytes:

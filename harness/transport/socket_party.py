@@ -1,7 +1,6 @@
 """The `Party` of a real run: one socket per peer, and an emulated link from each where asked for."""
 
 import socket
-import time
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from types import TracebackType
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from harness.transport.channel import Channel
 from harness.transport.frame import MAX_MESSAGE_BYTES, encode
-from netem.link import EmulatedLink, wait_until
+from netem.link import EmulatedLink
 from protocols.events import Listener, Stamp
 from protocols.metered import Message, MeteredParty
 from protocols.party import Phase, Role
@@ -79,11 +78,6 @@ class SocketParty(MeteredParty):
 
     def _receive(self, source: Role) -> Message:
         return self._channel(source).receive(self._timeout_s, self._phase)
-
-    def _await_arrival(self, arrival_ns: int) -> int:
-        begin_ns = time.thread_time_ns()
-        wait_until(arrival_ns)
-        return time.thread_time_ns() - begin_ns
 
     def _unread(self) -> dict[Role, int]:
         return {peer: channel.unread for peer, channel in self._channels.items()}

@@ -1,7 +1,9 @@
 """In the virtual machine: 200 messages of a PermLLM layer over the emulated link, netem, and no link.
 
-The same two parties, namespaces and transport; only the shaper differs. Prints the seconds of each walk and
-the ideal, as JSON. By hand: `python -m tests.vm.uml python -m tests.vm.inside_pattern`.
+The same two parties, namespaces and transport; only the shaper differs. Twice: "waiting", one message after
+the other to a receiver that waits for it, and "computing", both ways at once while the receivers compute.
+Prints the seconds of each walk and the ideal of the first kind, as JSON.
+By hand: `python -m tests.vm.uml python -m tests.vm.inside_pattern`.
 """
 
 import json
@@ -11,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import product
 
 import torch
 
@@ -23,6 +26,7 @@ from protocols.party import P0, P1, Phase, Role
 
 WAN = LinkProfile.rtt(10e-3, 1e9)
 MESSAGES, WALKS, PORT = 200, 5, 7100
+NUMBERS, PRODUCTS = 1 << 16, 40
 PHASE: Phase = "online"
 # Payload bytes of a decode layer's 12 hops, P0 → P1 and back in turn: d 4096, 32 heads, 128 keys.
 LAYER = (16384, 32768, 98304, 32768, 16384, 32768, 32768, 32768, 16384, 32768, 65536, 131072)
@@ -38,7 +42,7 @@ def ideal_s() -> float:
     return sum(WAN.transfer_s(size) for size in sizes())
 
 
-def walk(party: SocketParty, peer: Role) -> float:
+def waiting(party: SocketParty, peer: Role) -> float:
     """Seconds of all messages, one after the other; P1 answers what P0 sends. Only those of P0, which sends
     the first and receives the last, are of all."""
     filling = [torch.zeros(size, dtype=torch.uint8) for size in sizes()]
@@ -53,23 +57,40 @@ def walk(party: SocketParty, peer: Role) -> float:
         return time.monotonic() - begin
 
 
+def computing(party: SocketParty, peer: Role) -> float:
+    """Seconds of half as many exchanges. While the peer's message comes in, this party computes."""
+    filling = [torch.zeros(size, dtype=torch.uint8) for size in sizes()][: MESSAGES // 2]
+    numbers = torch.ones(NUMBERS, dtype=torch.int64)
+    with party.phase(PHASE):
+        party.exchange(peer, filling[0])
+        begin = time.monotonic()
+        for tensor in filling:
+            party.send(peer, tensor)
+            for _ in range(PRODUCTS):
+                numbers = numbers * 3
+            party.recv(peer)
+        return time.monotonic() - begin
+
+
 def live(role: Role, addresses: dict[str, str]) -> None:
     """One party: walks over both kinds of link in turn, and prints the times."""
     peer = P1 if role == P0 else P0
-    times: dict[str, list[float]] = {"emulated": [], "tc": [], "none": []}
+    walks = {"waiting": waiting, "computing": computing}
+    times: dict[str, dict[str, list[float]]] = {
+        kind: {"emulated": [], "tc": [], "none": []} for kind in walks
+    }
     with ExitStack() as stack:
         party = stack.enter_context(SocketParty(role, {peer: _connect(role, addresses)}, 30))
         line = stack.enter_context(Line.set_up(role, addresses, {peer: WAN}))
-        for _ in range(WALKS + 1):
-            for shaper, walks in times.items():
-                line.switch(shaper == "tc")
-                emulated = {peer: EmulatedLink(WAN, 1)} if shaper == "emulated" else None
-                party.shape(emulated, {PHASE})
-                with party.phase("calibrate"):
-                    party.exchange(peer)  # both have the new link
-                walks.append(walk(party, peer))
+        for _, kind, shaper in product(range(WALKS + 1), walks, times["waiting"]):
+            line.switch(shaper == "tc")
+            emulated = {peer: EmulatedLink(WAN, 1)} if shaper == "emulated" else None
+            party.shape(emulated, {PHASE})
+            with party.phase("calibrate"):
+                party.exchange(peer)  # both have the new link
+            times[kind][shaper].append(walks[kind](party, peer))
     # The first walks open TCP's window and touch memory.
-    print(json.dumps({shaper: walks[1:] for shaper, walks in times.items()}))
+    print(json.dumps({k: {s: t[1:] for s, t in of.items()} for k, of in times.items()}))
 
 
 def _connect(role: Role, addresses: dict[str, str]) -> socket.socket:
