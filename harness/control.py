@@ -18,7 +18,7 @@ from protocols.events import Stamp
 from protocols.party import Role
 
 HARNESS = cast(Role, "H0")  # its name in the handshake; it is no role of any protocol
-VERSION = 1  # of the notices and their order; another one's parties are refused
+VERSION = 2  # of the notices and their order; another one's parties are refused
 MAX_NOTICE_BYTES = 1 << 30
 _STAMP = Stamp("prepare", 0, 0, 0)
 

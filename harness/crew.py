@@ -76,23 +76,20 @@ class Crew:
                 text = f"{role} is of another version of permbench (control channel {found}"
                 raise PartyFailure(f"{text}, the harness's {VERSION})")
         addresses = {role: (n.fields["host"], n.fields["port"]) for role, n in hello.items()}
-        self._compare_clocks()
-        for role in ROLES:
-            self.tell_one(
-                role,
-                "peers",
-                addresses=addresses,
-                threads=self.threads,
-                timeout_s=self.timeout_s,
-                clock_offset_ns=self.clock_offsets_ns[role],
-                tc=self._runner.tc,
-            )
+        self.tell(
+            "peers",
+            addresses=addresses,
+            threads=self.threads,
+            timeout_s=self.timeout_s,
+            tc=self._runner.tc,
+        )
         self.gather("connected")
 
-    def _compare_clocks(self) -> None:
+    def compare_clocks(self) -> None:
         """How far each party's CLOCK_MONOTONIC is ahead of the harness's; 0 where it is the same.
 
-        Of several exchanges the fastest one counts; it leaves an error of at most half its time.
+        Of several exchanges the fastest one counts; it leaves an error of at most half its time. Clocks
+        of hosts drift apart, by some 10 µs a second: to be called before each run.
         """
         for role in self._controls:
             best_ns, offset_ns = 1 << 62, 0
@@ -105,6 +102,7 @@ class Crew:
                     best_ns = took_ns
                     offset_ns = notice.fields["now_ns"] - begin_ns - took_ns // 2
             self.clock_offsets_ns[role] = offset_ns if abs(offset_ns) > best_ns else 0
+            self.tell_one(role, "clock_ahead", ns=self.clock_offsets_ns[role])
 
     def go(self, phase: Phase, step: int = 0) -> int:
         """Let all parties, which are ready, begin a phase at one instant of the harness's clock.
@@ -269,7 +267,10 @@ class Crew:
             return self._controls[role].recv()
         except TimeoutError:
             raise PartyFailure(f"{role} stopped in the middle of a report", True) from None
-        except (OSError, EOFError, FrameError, ValueError):
+        except (FrameError, ValueError) as error:
+            text = f"{role} is of another version of permbench, or no party at all: {error}"
+            raise PartyFailure(text) from None
+        except (OSError, EOFError):
             with suppress(KeyError):
                 self._selector.unregister(self._controls[role].fileno())
             return None

@@ -99,19 +99,13 @@ def check_sockets() -> Check:
 
 
 def check_local_runner() -> Check:
-    """Another Python process starts, and reads the same clock."""
-    code = "import time; print(time.monotonic_ns())"
+    """Another Python process starts."""
     begin = time.monotonic_ns()
     try:
-        done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True
-        )
+        subprocess.run([sys.executable, "-c", ""], capture_output=True, timeout=30, check=True)
     except (OSError, subprocess.SubprocessError) as error:
         return Check("runner local", "missing", f"no process starts: {error}", "ulimit -u", True)
     took = time.monotonic_ns() - begin
-    if not begin <= int(done.stdout) <= begin + took:
-        why = "two processes read different monotonic clocks"
-        return Check("runner local", "missing", why, "run outside of this sandbox", True)
     return Check("runner local", "ok", f"a process starts in {format_ns(took)}", needed=True)
 
 

@@ -69,6 +69,7 @@ class Run:
         self._calibrated_at: str | None = None
         self._profiles = self._links()
         self.shaping = Shaping()
+        self._between_hosts = False
         self._interfaces: dict[Role, dict[str, Any]] = {}
         self._environment = environment(REPO)
 
@@ -94,7 +95,7 @@ class Run:
         course = self.begin(crew)
         for text in texts(self.config.repeat, self.config.warmup):
             course.round(text, transcript.heard)
-        rests = self.rests(crew)
+        rests = self.rests()
         for text in rest_texts(RESTED if rests else 0):
             for links in rests:
                 course.round(text, links=links)
@@ -118,22 +119,23 @@ class Run:
         self._verify([*own.rounds, *rests], answers)
         self._lines(evaluation)
         if cfg.trace and self._status == "ok":
-            roles, shaped = self.system.online_roles, bool(self._shaped_phases())
-            trace = collect(evaluation, config_hash(cfg), roles, shaped)
+            apart = self._between_hosts or bool(self._shaped_phases())
+            trace = collect(evaluation, config_hash(cfg), self.system.online_roles, apart)
             trace_file.save(Path(cfg.results_dir), trace)
 
-    def rests(self, crew: Crew) -> Sequence[Shaping]:
+    def rests(self) -> Sequence[Shaping]:
         """The links that a traced run is walked over too, for what waits cost. None where that would
         take long, or links have waits anyway: shaped ones, and those between hosts."""
-        unfit = self._shaped_phases() or isinstance(self.workload, Generation)
-        if not self.config.trace or unfit or any(crew.clock_offsets_ns.values()):
-            return ()
-        return RESTS
+        waits = self._between_hosts or self._shaped_phases()
+        long = isinstance(self.workload, Generation)
+        return RESTS if self.config.trace and not waits and not long else ()
 
     def measure_links(self, crew: Crew, roles: Sequence[Role]) -> bool:
         """Shape the links, and measure those between `roles`; whether the run may go on."""
         shaping = self.shaping = self._shaping()
         self._environment["image"] = crew.image
+        crew.compare_clocks()
+        self._between_hosts = any(crew.clock_offsets_ns.values())
         self._interfaces = crew.shape(shaping)
         outside = self._calibrate(crew, roles)
         crew.shape(shaping)  # jitter starts afresh, however long calibration took

@@ -27,7 +27,7 @@ def measure_in_turns(runs: Sequence[Run], crew: Crew, answers: Answers) -> None:
     if not first.measure_links(crew, roles):
         return
     course = first.begin(crew)
-    turns = [None, *first.rests(crew), *(run.links for run in fit)]
+    turns = [None, *first.rests(), *(run.links for run in fit)]
     warmup, repeat = first.config.warmup, first.config.repeat
     for number, text in enumerate(texts(repeat, warmup), start=-warmup):
         if number < 0:

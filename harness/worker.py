@@ -49,11 +49,10 @@ class Worker:
         party: SocketParty,
         counters: Counters,
         addresses: dict[str, str],
-        clock_ahead_ns: int,
     ) -> None:
         self._role = role
         self._addresses = addresses
-        self._clock_ahead_ns = clock_ahead_ns  # of the harness's, to which all instants refer
+        self._clock_ahead_ns = 0  # of the harness's, to which all instants refer
         self._control = control
         self._party = party
         self._counters = counters
@@ -77,7 +76,11 @@ class Worker:
 
     def _obey(self) -> None:
         while (notice := self._inbox.get()).kind != "stop":
-            if notice.kind == "calibrate":
+            if notice.kind == "clock":
+                self._control.send("clock", now_ns=time.monotonic_ns())
+            elif notice.kind == "clock_ahead":
+                self._clock_ahead_ns = notice.fields["ns"]
+            elif notice.kind == "calibrate":
                 self._calibrate([(a, b) for a, b in notice.fields["pairs"]])
             elif notice.kind == "shape":
                 self._shape(Shaping.from_json(notice.fields))
@@ -239,9 +242,7 @@ def _start(role: Role, host: str, port: int, secret: bytes, patience_s: float) -
     here = sock.getsockname()[0]  # peers reach this party where the harness does
     listener = listen(here)
     control.send("hello", host=here, port=listener.getsockname()[1], version=VERSION)
-    while (peers := control.recv()).kind == "clock":
-        control.send("clock", now_ns=time.monotonic_ns())
-    return _meet(role, control, listener, secret, peers.fields)
+    return _meet(role, control, listener, secret, control.recv().fields)
 
 
 def _meet(
@@ -258,7 +259,7 @@ def _meet(
     party = SocketParty(role, sockets, peers["timeout_s"], [counters])
     control.send("connected")
     hosts: dict[str, str] = {name: host for name, (host, _) in addresses.items()}
-    return Worker(role, control, party, counters, hosts, peers["clock_offset_ns"])
+    return Worker(role, control, party, counters, hosts)
 
 
 def _arguments() -> argparse.Namespace:

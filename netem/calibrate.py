@@ -1,7 +1,7 @@
 """Measures a link between its two ends, through messages like those of a protocol.
 
-Every message carries when it was sent (CLOCK_MONOTONIC, one clock for all processes of a host), and
-its receiver notes how long it took. A round is one such message there and one back:
+Every message carries when it was sent, on a clock that both ends refer to (see `End`), and its
+receiver notes how long it took. A round is one such message there and one back:
 
     pings     11 rounds of small messages; the first is thrown away, medians are kept
     ladder    rounds of 4 kB, 64 kB, 1 MB and 4 MB, as far as the rate allows, each after the link

@@ -7,6 +7,7 @@ wall  this machine with all that ran on it: a segment takes its wall time, a par
 """
 
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 
@@ -83,23 +84,36 @@ def _transport(step: Step, role: Role, compute: Compute, measured: bool) -> Floa
 
     transport: its sender's and its receiver's own time; where it was measured, and the receiver was
     waiting, all the time from the one's begin to the other's end. handling: no more than the quickest
-    message from the one to the other takes, for of a large one the rest comes in during the delay.
+    message of the step takes, for the rest of a large one comes in during the delay.
     """
     program = step.programs[role]
-    own = readings.during(program, compute)
-    transport, handling = both = np.zeros((2, *own.shape))
-    for peer, other in step.programs.items():
-        sends, receives = operations(program, peer, SEND), operations(other, role, RECV)
-        least = own[:, sends] + readings.during(other, compute)[:, receives]
-        took = readings.travelled(step, peer)[:, receives]
-        waiting = readings.had_to_wait(other)[:, receives] & measured
-        took = np.where(waiting, took, least)
-        transport[:, sends], handling[:, sends] = took, np.minimum(took, _quickest(took, waiting))
+    transport, handling = both = np.zeros((2, *program.times.before_wall.shape))
+    quickest = _quickest(step, compute, measured)
+    for peer in step.programs:
+        sends = operations(program, peer, SEND)
+        took, _ = _took(step, role, peer, compute, measured)
+        transport[:, sends], handling[:, sends] = took, np.minimum(took, quickest)
     return both
 
 
-def _quickest(took: Floats, waiting: Bools) -> float:
-    """What the quickest of some messages mostly took, (evaluations, messages), of those mostly waited
-    for if there are any."""
-    typical, heard = np.median(took, axis=0), np.median(waiting, axis=0) > 0
+def _took(
+    step: Step, sender: Role, receiver: Role, compute: Compute, measured: bool
+) -> tuple[Floats, Bools]:
+    """What each message from the one to the other took, and whether it was waited for, (evaluations,
+    messages)."""
+    program, other = step.programs[sender], step.programs[receiver]
+    sends, receives = operations(program, receiver, SEND), operations(other, sender, RECV)
+    own = readings.during(program, compute)[:, sends]
+    least = own + readings.during(other, compute)[:, receives]
+    waited = readings.had_to_wait(other)[:, receives] & measured
+    travelled = readings.travelled(step, receiver)[:, receives]
+    return np.where(waited, travelled, least), waited
+
+
+def _quickest(step: Step, compute: Compute, measured: bool) -> float:
+    """What the quickest message mostly took, of those mostly waited for if there are any."""
+    pairs = permutations(step.programs, 2)
+    messages = [_took(step, *pair, compute, measured) for pair in pairs]
+    took, waited = (np.concatenate(parts, axis=1) for parts in zip(*messages, strict=True))
+    typical, heard = np.median(took, axis=0), np.median(waited, axis=0) > 0
     return float(min(typical[heard] if heard.any() else typical, default=0.0))

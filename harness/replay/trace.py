@@ -75,9 +75,9 @@ class Trace:
     """All measured evaluations of the run with this record id.
 
     online_roles: between whom the network's main link lies. shaped: whether links were shaped while
-    this was recorded, so that its waits are not those of this machine alone. rested: the only step
-    again, each over links of a longer delay: how its parties work after waits. Nothing where there are
-    several steps, or links were shaped.
+    this was recorded, or lay between hosts, so that its waits are not those of one machine alone.
+    rested: the only step again, each over links of a longer delay: how its parties work after waits.
+    Nothing where there are several steps, or links were shaped.
     """
 
     record_id: str

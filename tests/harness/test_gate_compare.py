@@ -48,8 +48,8 @@ CASES: dict[str, tuple[Phases, list[Difference]]] = {
         [Difference("online P0>P1", "wire bytes", 900, 899)],
     ),
     "a pair more": (
-        online(P2_P0=Sent(1, 0, 44)),
-        [Difference("online P2>P0", "messages", 0, 1), Difference("online P2>P0", "wire bytes", 0, 44)],
+        online(P2_P0=Sent(1, 0, 36)),
+        [Difference("online P2>P0", "messages", 0, 1), Difference("online P2>P0", "wire bytes", 0, 36)],
     ),
     "a pair less": (
         online(P1_P0=None),

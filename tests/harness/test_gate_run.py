@@ -64,10 +64,16 @@ def _cpu_s(party: psutil.Process) -> float:
     ("file", "old", "new", "reason"),
     [
         ("control.py", "VERSION = ", "VERSION = 90 + ", "of another version of permbench"),
+        ("transport/frame.py", "VERSION = ", "VERSION = 90 + ", "of another version of permbench"),
         ("worker.py", 'send("shaped"', 'send("stage", text="mute"', "no party reported"),
         ("job.py", 'if kind == "argmax":', "if False:", "ValueError: no workload of kind 'argmax'"),
     ],
-    ids=["version", "a notice that never comes", "a job that it does not know"],
+    ids=[
+        "version",
+        "version of frames",
+        "a notice that never comes",
+        "a job that it does not know",
+    ],
 )
 def test_a_checkout_that_speaks_differently_cannot_tell(
     file: str, old: str, new: str, reason: str, baseline: Path, tmp_path: Path

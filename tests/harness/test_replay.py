@@ -95,6 +95,23 @@ def test_a_message_that_was_there_in_time_took_no_longer_than_its_handling() -> 
     assert costs[P0].transport[0, 0] == 16 * US
 
 
+def test_a_large_message_is_copied_while_it_is_under_way() -> None:
+    """P1 has P0's after 3 ms, P0 has the small answer after 100 µs: only that much is a wait's own."""
+    finish = (END, NOBODY, 0, [0, 0], [0, 0])
+    large, small = 50_000_000, 8
+    programs: dict[Role, Program] = {
+        P0: program(
+            [0], (SEND, 1, large, [0, 0], [10, 10]), (RECV, 1, small, [0, 0], [3_090, 6]), finish
+        ),
+        P1: program(
+            [0], (RECV, 0, large, [0, 0], [3_000, 6]), (SEND, 0, small, [0, 0], [10, 10]), finish
+        ),
+    }
+    step = Step(np.zeros(1, np.int64), programs)
+    (costs,) = costs_of(check(Trace("x", (P0, P1), False, (step,))), "wall", 1.0)
+    assert (costs[P0].transport[0, 0], costs[P0].handling[0, 0]) == (3_000 * US, 100 * US)
+
+
 def test_threads_beside_the_compute_do_not_lengthen_it() -> None:
     """CPU time of several threads exceeds wall time, which is then the segment's."""
     trace = echo_trace("x")

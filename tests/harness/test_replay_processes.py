@@ -56,7 +56,7 @@ def test_a_traced_run_is_walked_after_waits_too(tmp_path: Path) -> None:
 
 
 def test_a_walk_over_its_own_links_takes_what_it_took(tmp_path: Path) -> None:
-    """What a walk says of its parties is all that there is beyond the delay, late messages included."""
+    """What a walk says of its parties is all that there is beyond the delay."""
     words = [*QUICK, *UNSHAPED, "trace=true", "system=mpcformer", f"results_dir={tmp_path}"]
     with Session() as session:
         record = session.run(compose_run(words), make_progress())
