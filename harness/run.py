@@ -69,7 +69,7 @@ class Run:
         self._calibrated_at: str | None = None
         self._profiles = self._links()
         self.shaping = Shaping()
-        self._between_hosts = False
+        self._clocks_apart = False
         self._interfaces: dict[Role, dict[str, Any]] = {}
         self._environment = environment(REPO)
 
@@ -119,14 +119,14 @@ class Run:
         self._verify([*own.rounds, *rests], answers)
         self._lines(evaluation)
         if cfg.trace and self._status == "ok":
-            apart = self._between_hosts or bool(self._shaped_phases())
+            apart = self._clocks_apart or bool(self._shaped_phases())
             trace = collect(evaluation, config_hash(cfg), self.system.online_roles, apart)
             trace_file.save(Path(cfg.results_dir), trace)
 
     def rests(self) -> Sequence[Shaping]:
         """The links that a traced run is walked over too, for what waits cost. None where that would
         take long, or links have waits anyway: shaped ones, and those between hosts."""
-        waits = self._between_hosts or self._shaped_phases()
+        waits = self._clocks_apart or self._shaped_phases()
         long = isinstance(self.workload, Generation)
         return RESTS if self.config.trace and not waits and not long else ()
 
@@ -135,7 +135,7 @@ class Run:
         shaping = self.shaping = self._shaping()
         self._environment["image"] = crew.image
         crew.compare_clocks()
-        self._between_hosts = any(crew.clock_offsets_ns.values())
+        self._clocks_apart = any(crew.clock_offsets_ns.values())
         self._interfaces = crew.shape(shaping)
         outside = self._calibrate(crew, roles)
         crew.shape(shaping)  # jitter starts afresh, however long calibration took

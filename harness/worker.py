@@ -242,7 +242,9 @@ def _start(role: Role, host: str, port: int, secret: bytes, patience_s: float) -
     here = sock.getsockname()[0]  # peers reach this party where the harness does
     listener = listen(here)
     control.send("hello", host=here, port=listener.getsockname()[1], version=VERSION)
-    return _meet(role, control, listener, secret, control.recv().fields)
+    if (peers := control.recv()).kind != "peers":
+        raise PeerError(f"the harness said {peers.kind}")
+    return _meet(role, control, listener, secret, peers.fields)
 
 
 def _meet(
@@ -291,7 +293,7 @@ def main() -> int:
     try:
         secret = _secret(args.secret_file)
         worker = _start(args.role, args.host, args.port, secret, args.wait_s)
-    except (ValueError, OSError, PeerError) as error:
+    except (ValueError, OSError, EOFError, PeerError) as error:
         print(f"{args.role} cannot join: {error}", file=sys.stderr)
         return 2
     return worker.serve()

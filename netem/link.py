@@ -9,6 +9,7 @@ import ctypes
 import random
 import select
 import time
+from contextlib import suppress
 
 from netem.profile import LinkProfile
 
@@ -54,7 +55,8 @@ class EmulatedLink:
 
 def exact_sleeps() -> None:
     """From now on wake the calling thread on time; Linux otherwise does up to 50 µs later, to save power."""
-    ctypes.CDLL(None).prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0)
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0)
 
 
 def wait_until(until_ns: int) -> None:

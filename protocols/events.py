@@ -17,7 +17,7 @@ class Event(NamedTuple):
     peer, message_id: of a message; ids count up from 0 for each ordered pair of roles.
     payload_bytes, wire_bytes: size of a message without and with its framing.
     wall_ns: duration; for `recv` it includes the wait, for `phase_end` it is the whole phase.
-    cpu_ns: processor time of the process in the same interval, less the wait for an emulated link.
+    cpu_ns: processor time of the process in the same interval, less that of the listeners.
     """
 
     kind: EventKind

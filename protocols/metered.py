@@ -65,7 +65,7 @@ class MeteredParty(ABC):
 
     @abstractmethod
     def _unread(self) -> Mapping[Role, int]:
-        """How many messages of each peer have arrived and were never received."""
+        """How many messages of each peer are here, or under way, and were never received."""
 
     def send(self, to: Role, *tensors: Tensor) -> None:
         """See `Party.send`. Raises PeerGone."""
@@ -80,14 +80,14 @@ class MeteredParty(ABC):
         """See `Party.recv`. Raises PeerGone, PeerTimeout, PeerError."""
         begin = self._recorder.clocks()
         phase = self._current()
-        idle_cpu_ns = self._recorder.hand_on()
+        listeners_cpu_ns = self._recorder.hand_on()
         stamp, tensors, payload, wire = self._receive(source)
         if (stamp.phase, stamp.occurrence) != (phase, self._occurrences[phase]):
             raise PeerError(
                 f"{self.role} is in phase {phase} #{self._occurrences[phase]}, but message "
                 f"{stamp.message_id} of {source} is from phase {stamp.phase} #{stamp.occurrence}"
             )
-        self._recorder.received(begin, source, stamp, (payload, wire), idle_cpu_ns)
+        self._recorder.received(begin, source, stamp, (payload, wire), listeners_cpu_ns)
         return tensors
 
     def report(self, text: str) -> None:

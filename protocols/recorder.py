@@ -21,7 +21,7 @@ class _Call(NamedTuple):
     peer: Role | None = None
     message_id: int = -1
     sizes: tuple[int, int] = (0, 0)
-    idle_cpu_ns: int = 0
+    listeners_cpu_ns: int = 0
 
 
 class Recorder:
@@ -39,7 +39,7 @@ class Recorder:
         self._begin: Clocks = (0, 0)
         self._mark: Clocks = (0, 0)  # until where events were made
         self._mark_depth = 0
-        self._idle_cpu_ns = 0  # of waits and listeners in this phase
+        self._listeners_cpu_ns = 0  # in this phase
 
     def clocks(self) -> Clocks:
         """CLOCK_MONOTONIC and processor time now."""
@@ -49,7 +49,7 @@ class Recorder:
         """A phase begins, with depth 0."""
         self.depth = self._mark_depth = 0
         self._tell(Event("phase_begin", name, time.monotonic_ns(), 0))
-        self._idle_cpu_ns = 0
+        self._listeners_cpu_ns = 0
         self._begin = self._mark = self.clocks()
 
     def end_phase(self, name: Phase) -> None:
@@ -64,16 +64,21 @@ class Recorder:
         self._notes.append(_Call("send", phase, begin, end, depth, to, message_id, sizes))
 
     def received(
-        self, begin: Clocks, source: Role, stamp: Stamp, sizes: tuple[int, int], idle_cpu_ns: int
+        self,
+        begin: Clocks,
+        source: Role,
+        stamp: Stamp,
+        sizes: tuple[int, int],
+        listeners_cpu_ns: int,
     ) -> None:
         """A `recv` that began at `begin` is over: the depth may grow.
 
-        idle_cpu_ns: processor time since `begin` that belongs to waiting or to listeners.
+        listeners_cpu_ns: processor time since `begin` that the listeners took.
         """
         end = self.clocks()
         phase, _, depth, message_id = stamp
         self.depth = depth = max(self.depth, depth + 1)
-        note = _Call("recv", phase, begin, end, depth, source, message_id, sizes, idle_cpu_ns)
+        note = _Call("recv", phase, begin, end, depth, source, message_id, sizes, listeners_cpu_ns)
         self._notes.append(note)
 
     def hand_on(self) -> int:
@@ -84,7 +89,7 @@ class Recorder:
             self._tell(self._compute(note))
             self._tell(self._phase_end(note) if note.kind == "phase_end" else _message(note))
             self._mark, self._mark_depth = note.end, note.depth
-            self._idle_cpu_ns += note.idle_cpu_ns
+            self._listeners_cpu_ns += note.listeners_cpu_ns
         return self._cpu_clock() - begin_ns
 
     def _compute(self, note: _Call) -> Event:
@@ -95,7 +100,7 @@ class Recorder:
 
     def _phase_end(self, note: _Call) -> Event:
         wall = note.end[0] - self._begin[0]
-        cpu = note.end[1] - self._begin[1] - self._idle_cpu_ns
+        cpu = note.end[1] - self._begin[1] - self._listeners_cpu_ns
         return Event("phase_end", note.phase, note.end[0], note.depth, wall_ns=wall, cpu_ns=cpu)
 
     def _tell(self, event: Event) -> None:
@@ -104,7 +109,7 @@ class Recorder:
 
 
 def _message(note: _Call) -> Event:
-    wall, cpu = note.end[0] - note.begin[0], note.end[1] - note.begin[1] - note.idle_cpu_ns
+    wall, cpu = note.end[0] - note.begin[0], note.end[1] - note.begin[1] - note.listeners_cpu_ns
     return Event(
         note.kind,
         note.phase,

@@ -18,8 +18,7 @@ import numpy as np
 from harness.replay.trace import END, Ints, Program, Rested, Step, Times, Trace, TraceError, check
 from protocols.party import ROLES, Role
 
-SCHEMA = 3
-READABLE = (1, 2, SCHEMA)  # 1: without walks after waits; 2: walked over links of another law
+SCHEMA = 4  # of one version of the emulated link, over which a trace is walked too
 FOLDER = "traces"
 _OPERATIONS = ("kind", "peer", "wire_bytes")
 _TIMES = tuple(Times.__dataclass_fields__)
@@ -112,12 +111,12 @@ def _step_arrays(prefix: str, steps: Sequence[Step]) -> dict[str, Any]:
 
 def _trace(arrays: Mapping[str, Any]) -> Trace:
     meta = json.loads(str(arrays["meta"]))
-    if meta["schema"] not in READABLE:
+    if meta["schema"] != SCHEMA:
         raise TraceError(f"schema {meta['schema']}, this version reads schema {SCHEMA}")
     online = cast(tuple[Role, ...], tuple(meta["online_roles"]))
     rested = [
         Rested(float(delay_s), _steps(arrays, _prefix(number))[0])
-        for number, delay_s in enumerate(meta["rested_s"] if meta["schema"] == SCHEMA else ())
+        for number, delay_s in enumerate(meta["rested_s"])
     ]
     steps = tuple(_steps(arrays, ""))
     return check(Trace(str(meta["id"]), online, bool(meta["shaped"]), steps, tuple(rested)))

@@ -9,11 +9,10 @@ instant. With a role's clock t, a link's free time f, and a message of w bytes:
                     arrival = max(f + delay + handling, t + transport);  t ← t + own
     receive         t ← max(t + own, arrival)
 
-which is `netem.link.EmulatedLink` without jitter, where the messages of a link enter later by equal
-`handling`. Every
-instant is an array (PARTS, evaluations, networks): the time, and what of it is latency and bandwidth
-on the path that determined it. A max takes over all parts of its winner, so that the last clock
-holds the critical path's shares.
+which is `netem.link.EmulatedLink` without jitter, and `handling` what handing over a message takes.
+Every instant is an array (PARTS, evaluations, networks): the time, and what of it is latency and
+bandwidth on the path that determined it. A max takes over all parts of its winner, so that the last
+clock holds the critical path's shares.
 """
 
 from collections import defaultdict, deque

@@ -65,13 +65,13 @@ class SocketReader:
 
     def _recv_stamped(self) -> int:
         size, notes, _, _ = self._sock.recvmsg_into([self._scratch], STAMP_SPACE)
-        self._heard(size)
-        self.came_ns = self.heard_ns
+        ago_ns = 0
         for level, kind, data in notes:
             if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPNS):
                 seconds, ns = TIMESPEC.unpack(data)
                 ago_ns = time.time_ns() - (seconds * 1_000_000_000 + ns)
-                self.came_ns -= max(0, ago_ns)
+        self._heard(size)  # the two clocks are read one after the other: a pause between errs late
+        self.came_ns = max(self.came_ns, self.heard_ns - max(0, ago_ns))
         return size
 
     def _heard(self, size: int) -> int:
@@ -114,7 +114,9 @@ class Channel:
         self._on_link: SimpleQueue[tuple[int, Message | None] | None] = SimpleQueue()
         self._under_way = 0  # how many are on the link
         self._moving = threading.Lock()  # for a message's way from there into the inbox
-        self._arrival_ns = 0  # of the last message that entered the link
+        self._due_ns = 0  # when the message that is being read will have arrived
+        self._arrival_ns = 0  # the same of the last one that was read whole
+        self._ended = False
         self._closing = threading.Event()
         self._shaping: tuple[EmulatedLink | None, AbstractSet[Phase]] = None, frozenset()
         self._failure: Exception | None = None
@@ -130,10 +132,10 @@ class Channel:
 
     @property
     def unread(self) -> int:
-        """How many messages are here and were not received."""
+        """How many messages are here, or under way on the link, and were not received."""
         with self._moving:
             here = self._inbox.qsize() + self._under_way
-        return max(0, here - (1 if self._failure else 0))
+        return here - 1 if self._ended else here
 
     def shape(self, link: EmulatedLink | None, phases: AbstractSet[Phase]) -> None:
         """Let what comes in pass `link` from now on, in `phases`."""
@@ -160,7 +162,8 @@ class Channel:
         begin_ns = time.monotonic_ns()
         while True:
             try:
-                message = self._inbox.get(timeout=max(0.0, timeout_s - self._silent_s(begin_ns)))
+                left_s = timeout_s - self._silent_s(begin_ns)
+                message = self._inbox.get(timeout=min(max(0.0, left_s), LONG_S))
             except Empty:
                 if self._silent_s(begin_ns) < timeout_s:
                     continue
@@ -211,11 +214,14 @@ class Channel:
         """When the message whose header has come in will have arrived."""
         link, phases = self._shaping
         if link is not None and stamp.phase in phases:
-            self._arrival_ns = link.arrival_ns(self._reader.came_ns, wire_bytes)
+            self._due_ns = link.arrival_ns(self._reader.came_ns, wire_bytes)
 
     def _enter(self, message: Message | None) -> None:
         """Into the inbox, or onto the link; nothing overtakes what is on the link."""
+        if message is not None:
+            self._arrival_ns = self._due_ns
         with self._moving:
+            self._ended = message is None
             if not self._under_way and self._arrival_ns <= time.monotonic_ns():
                 self._inbox.put(message)
                 return

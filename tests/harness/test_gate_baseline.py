@@ -22,7 +22,7 @@ from tests.harness.conftest import build_record
 
 SENT = {"messages": 1, "payload_bytes": 8, "wire_bytes": 62}
 FILE: dict[str, Any] = {
-    "schema": 1,
+    "schema": 2,
     "rows": [
         {"name": "one", "run": ["experiment.n=10"]},
         {
@@ -72,7 +72,7 @@ def _set(*path: Any, to: Any) -> Callable[[dict[str, Any]], None]:
 
 
 WRONG = [
-    (_set("schema", to=2), "schema is 2, must be 1"),
+    (_set("schema", to=1), "schema is 1, must be 2"),
     (_set("rows", to={}), "rows is {}, must be a list"),
     (_set("row", to=[]), "unknown key row; did you mean rows?"),
     (_set("rows", 0, to=[]), "rows[0] is [], must be a JSON object"),

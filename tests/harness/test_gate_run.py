@@ -18,7 +18,7 @@ from harness.run import REPO
 pytestmark = pytest.mark.slow
 
 WORDS = ["experiment.n=50", "shaper=none", "repeat=6", "warmup=1", "calibration.strict=false"]
-ROW = '{"schema": 1, "rows": [{"name": "tiny", "threshold": 9, "run": []}]}'
+ROW = '{"schema": 2, "rows": [{"name": "tiny", "threshold": 9, "run": []}]}'
 
 
 @pytest.fixture

@@ -264,10 +264,12 @@ def test_a_slow_peer_is_not_silent() -> None:
 
 
 @contextmanager
-def over_a_link(delay_s: float, rate_bit_s: float | None = None) -> Iterator[Any]:
+def over_a_link(
+    delay_s: float, rate_bit_s: float | None = None, timeout_s: float = 0.1
+) -> Iterator[Any]:
     """P0, which receives over a link in the online phase, and a socket that P1's bytes go into."""
     ours, theirs = tcp_pair()
-    with SocketParty("P0", {"P1": ours}, timeout_s=0.1) as party:
+    with SocketParty("P0", {"P1": ours}, timeout_s) as party:
         link = EmulatedLink(LinkProfile(delay_s, rate_bit_s), 0)
         party.shape({"P1": link}, {"online"})
         yield party, theirs
@@ -313,10 +315,42 @@ def test_nothing_overtakes_a_message_on_the_link() -> None:
 def test_closing_does_not_wait_for_a_link() -> None:
     with over_a_link(60.0) as (party, sock), party.phase("online"):
         sock.sendall(framed("online", 1))
-        while not party._unread()["P1"]:
+        deadline = time.monotonic() + 5
+        while not party._unread()["P1"] and time.monotonic() < deadline:
             time.sleep(0.01)
+        assert party._unread() == {"P1": 1}
         begin = time.monotonic()
     assert time.monotonic() - begin < 1
+
+
+def test_a_late_reader_does_not_delay_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it finds when it has time entered the link when it came in."""
+    read = SocketReader._recv_stamped
+
+    def busy(reader: SocketReader) -> int:
+        time.sleep(0.3)
+        return read(reader)
+
+    with over_a_link(0.4, timeout_s=5.0) as (party, sock):
+        with party.phase("offline"):
+            sock.sendall(framed("offline", 0))
+            monkeypatch.setattr(SocketReader, "_recv_stamped", busy)
+            party.recv("P1")
+        begin = time.monotonic()
+        sock.sendall(framed("online", 1))
+        with party.phase("online"):
+            party.recv("P1")
+        assert 0.4 <= time.monotonic() - begin < 0.65  # 0.7 if it entered with its reader
+
+
+def test_a_message_that_breaks_off_is_reported_at_once() -> None:
+    with over_a_link(60.0) as (party, sock), party.phase("online"):
+        sock.sendall(framed("online", 1, 1000)[:500])
+        sock.close()
+        begin = time.monotonic()
+        with pytest.raises(PeerGone):
+            party.recv("P1")
+        assert time.monotonic() - begin < 1
 
 
 def test_bytes_are_dated_by_the_kernel_not_by_their_reader() -> None:

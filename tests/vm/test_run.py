@@ -38,6 +38,9 @@ def test_the_emulated_link_takes_what_netem_takes() -> None:
     result = uml.run([sys.executable, "-m", "tests.vm.inside_pattern"], timeout_s=280)
     assert result.exit_code == 0, f"{result.output}\n{result.console}"
     found = json.loads(result.output.splitlines()[-1])
-    assert min(found["tc"]) > found["ideal_s"]
-    # METHODOLOGY has how near they are on a quiet machine; here a busy one must not fail.
-    assert min(found["emulated"]) == pytest.approx(min(found["tc"]), rel=0.25)
+    assert min(found["waiting"]["tc"]) > found["ideal_s"]
+    # METHODOLOGY has how near they are. An emulated link that begins when its receiver has time to read
+    # is 28 % above netem where parties compute.
+    for kind in ("waiting", "computing"):
+        times = found[kind]
+        assert min(times["emulated"]) == pytest.approx(min(times["tc"]), rel=0.12), kind
