@@ -19,8 +19,6 @@ LONG_S = 3600.0  # a wait that every clock can express
 WHOLE_BYTES = 8 << 20  # one system call, and one sign of life, for so much of a large message
 READ_FAILURES = (OSError, EOFError, RuntimeError, MemoryError, ArithmeticError)
 MAX_VIEWS = 512  # below the 1024 of Linux for one system call
-
-
 # Of <asm/socket.h>; the kernel notes when bytes came in, a struct timespec of CLOCK_REALTIME.
 SO_TIMESTAMPNS = 35
 TIMESPEC = struct.Struct("@qq")
