@@ -20,6 +20,7 @@ from harness.runners.base import RunnerError
 from harness.stats import format_bytes, format_ns
 from netem import cleanup
 from netem.command import TcError
+from netem.link import date_arrivals
 
 State = Literal["ok", "warning", "missing"]
 MODULES = {"hydra-core": "hydra"}
@@ -110,11 +111,17 @@ def check_local_runner() -> Check:
 
 
 def check_emulated_shaper() -> Check:
-    """The user-space link needs nothing but a clock that ticks finely enough."""
+    """The user-space link needs a clock that ticks finely enough; better if the kernel dates messages."""
     resolution = time.get_clock_info("monotonic").resolution
     if resolution > 1e-4:
         why = f"the clock ticks every {format_ns(resolution * 1e9)}; links need 100 µs"
         return Check("shaper emulated", "missing", why, "use a kernel with hrtimers", True)
+    with socket.socket() as sock:
+        if not date_arrivals(sock):
+            why = (
+                "this kernel does not date what comes in: a party that computes delays its messages"
+            )
+            return Check("shaper emulated", "warning", why, "run outside of this sandbox")
     return Check("shaper emulated", "ok", "needs no privilege and no kernel module", needed=True)
 
 

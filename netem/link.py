@@ -8,6 +8,7 @@ common clock.
 import ctypes
 import random
 import select
+import socket
 import time
 from contextlib import suppress
 
@@ -18,6 +19,7 @@ from netem.profile import LinkProfile
 SPIN_NS = 250_000
 DOZE_NS = 1_500_000
 PR_SET_TIMERSLACK = 29  # of <linux/prctl.h>
+SO_TIMESTAMPNS = 35  # of <asm/socket.h>
 
 
 class EmulatedLink:
@@ -51,6 +53,14 @@ class EmulatedLink:
             delay_s += self._jitter.uniform(-profile.jitter_s, profile.jitter_s)
         self._last_ns = max(self._last_ns, self._free_ns + round(delay_s * 1e9))
         return self._last_ns
+
+
+def date_arrivals(sock: socket.socket) -> bool:
+    """Let the kernel date what comes in from now on; whether it can."""
+    with suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        return True
+    return False
 
 
 def exact_sleeps() -> None:

@@ -5,11 +5,10 @@ import struct
 import threading
 import time
 from collections.abc import Set as AbstractSet
-from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 from harness.transport.frame import MAX_MESSAGE_BYTES, Frame, FrameError, decode
-from netem.link import EmulatedLink, exact_sleeps
+from netem.link import SO_TIMESTAMPNS, EmulatedLink, date_arrivals, exact_sleeps
 from protocols.events import Stamp
 from protocols.metered import Message
 from protocols.party import PeerError, PeerGone, PeerTimeout, Phase, Role
@@ -19,9 +18,7 @@ LONG_S = 3600.0  # a wait that every clock can express
 WHOLE_BYTES = 8 << 20  # one system call, and one sign of life, for so much of a large message
 READ_FAILURES = (OSError, EOFError, RuntimeError, MemoryError, ArithmeticError)
 MAX_VIEWS = 512  # below the 1024 of Linux for one system call
-# Of <asm/socket.h>; the kernel notes when bytes came in, a struct timespec of CLOCK_REALTIME.
-SO_TIMESTAMPNS = 35
-TIMESPEC = struct.Struct("@qq")
+TIMESPEC = struct.Struct("@qq")  # of the kernel's note of when bytes came in, CLOCK_REALTIME
 STAMP_SPACE = socket.CMSG_SPACE(TIMESPEC.size)
 
 
@@ -37,8 +34,7 @@ class SocketReader:
         self._scratch = memoryview(bytearray(SCRATCH_BYTES))
         self._begin = self._end = 0
         self.heard_ns = self.came_ns = time.monotonic_ns()
-        with suppress(OSError):
-            sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        date_arrivals(sock)
 
     @property
     def buffered(self) -> bool:

@@ -23,24 +23,16 @@ from harness.transport import (
     SocketParty,
     Traffic,
 )
-from harness.transport.channel import SocketReader
 from harness.transport.frame import HEADER, encode
-from netem.link import EmulatedLink
-from netem.profile import LinkProfile
 from protocols.events import Stamp
 from protocols.memory import run_parties
 from protocols.metered import MeteredParty
-from protocols.party import ROLES, Phase, Role
+from protocols.party import ROLES, Role
+from tests.tcp import tcp_pair
 
 X = torch.arange(6)
 Functions = Mapping[Role, Callable[[Any], Any]]
 Listeners = Mapping[Role, Sequence[Listener]]
-
-
-def tcp_pair() -> tuple[socket.socket, socket.socket]:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        first = socket.create_connection(server.getsockname())
-        return first, server.accept()[0]
 
 
 @contextmanager
@@ -261,110 +253,6 @@ def test_a_slow_peer_is_not_silent() -> None:
         assert torch.equal(party.recv("P1")[0], torch.arange(10))
     thread.join()
     theirs.close()
-
-
-@contextmanager
-def over_a_link(
-    delay_s: float, rate_bit_s: float | None = None, timeout_s: float = 0.1
-) -> Iterator[Any]:
-    """P0, which receives over a link in the online phase, and a socket that P1's bytes go into."""
-    ours, theirs = tcp_pair()
-    with SocketParty("P0", {"P1": ours}, timeout_s) as party:
-        link = EmulatedLink(LinkProfile(delay_s, rate_bit_s), 0)
-        party.shape({"P1": link}, {"online"})
-        yield party, theirs
-    theirs.close()
-
-
-def framed(phase: Phase, number: int, size: int = 0) -> bytes:
-    tensor = torch.full((size,), number, dtype=torch.uint8)
-    return b"".join(encode(Stamp(phase, 1, 0, number), [tensor]).views)
-
-
-def test_a_message_enters_the_link_with_its_first_bytes() -> None:
-    """Its rest comes in during the delay, and what follows queues behind it. A message under way is no
-    silence (0.1 s)."""
-    with over_a_link(0.2, 1e6) as (party, sock), party.phase("online"):
-        first, second = framed("online", 1, 50_000), framed("online", 2, 25_000)
-        begin = time.monotonic()
-        sock.sendall(first[:100])
-        time.sleep(0.3)
-        sock.sendall(first[100:] + second)
-        ends = [(party.recv("P1")[0][0].item(), time.monotonic() - begin) for _ in range(2)]
-    (n, first_s), (m, second_s) = ends
-    assert (n, m) == (1, 2)
-    assert 0.6 <= first_s < 0.85  # 0.9 if it entered with its last byte
-    assert 0.8 <= second_s < 1.05  # 0.7 if it did not queue
-
-
-def test_nothing_overtakes_a_message_on_the_link() -> None:
-    with over_a_link(0.2) as (party, sock):
-        begin = time.monotonic()
-        sock.sendall(framed("online", 1) + framed("offline", 2))
-        sock.shutdown(socket.SHUT_WR)
-        with party.phase("online"):
-            party.recv("P1")
-        assert time.monotonic() - begin >= 0.2
-        with party.phase("offline"):
-            party.recv("P1")
-            with pytest.raises(PeerGone):
-                party.recv("P1")
-        assert time.monotonic() - begin < 1
-
-
-def test_closing_does_not_wait_for_a_link() -> None:
-    with over_a_link(60.0) as (party, sock), party.phase("online"):
-        sock.sendall(framed("online", 1))
-        deadline = time.monotonic() + 5
-        while not party._unread()["P1"] and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert party._unread() == {"P1": 1}
-        begin = time.monotonic()
-    assert time.monotonic() - begin < 1
-
-
-def test_a_late_reader_does_not_delay_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it finds when it has time entered the link when it came in."""
-    read = SocketReader._recv_stamped
-
-    def busy(reader: SocketReader) -> int:
-        time.sleep(0.3)
-        return read(reader)
-
-    with over_a_link(0.4, timeout_s=5.0) as (party, sock):
-        with party.phase("offline"):
-            sock.sendall(framed("offline", 0))
-            monkeypatch.setattr(SocketReader, "_recv_stamped", busy)
-            party.recv("P1")
-        begin = time.monotonic()
-        sock.sendall(framed("online", 1))
-        with party.phase("online"):
-            party.recv("P1")
-        assert 0.4 <= time.monotonic() - begin < 0.65  # 0.7 if it entered with its reader
-
-
-def test_a_message_that_breaks_off_is_reported_at_once() -> None:
-    with over_a_link(60.0) as (party, sock), party.phase("online"):
-        sock.sendall(framed("online", 1, 1000)[:500])
-        sock.close()
-        begin = time.monotonic()
-        with pytest.raises(PeerGone):
-            party.recv("P1")
-        assert time.monotonic() - begin < 1
-
-
-def test_bytes_are_dated_by_the_kernel_not_by_their_reader() -> None:
-    """Twice: the kernel begins to date bytes a moment after a socket asks for it."""
-    ours, theirs = tcp_pair()
-    with ours, theirs:
-        reader = SocketReader(ours)
-        for _ in range(2):
-            sent_ns = time.monotonic_ns()
-            theirs.sendall(b"12345678")
-            time.sleep(0.1)
-            for _ in range(2):
-                reader.read_into(memoryview(bytearray(4)))
-    assert 0 <= reader.came_ns - sent_ns < 50e6
 
 
 @pytest.mark.parametrize("partial", [0, 10, 60])
