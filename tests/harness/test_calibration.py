@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from harness.calibration import ATTEMPTS, Calibration, calibrate
 from harness.config.compose import compose_run
-from harness.crew import Crew
+from harness.measure.session import Session
+from harness.parties.group import PartyGroup
+from harness.parties.link_check import ATTEMPTS, Calibration, calibrate
 from harness.progress import PlainProgress
-from harness.record import Record
-from harness.session import Session
+from harness.records.record import Record
 from protocols.party import P0, P1, Role
 
 PAIRS: tuple[tuple[Role, Role], ...] = ((P0, P1),)
@@ -49,11 +49,11 @@ def test_only_a_good_and_recent_measurement_of_the_same_links_counts() -> None:
 @pytest.mark.slow
 def test_links_are_measured_again_only_where_they_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     link = Link()
-    monkeypatch.setattr(Crew, "calibrate", lambda crew, pairs: link.measure(pairs))
+    monkeypatch.setattr(PartyGroup, "calibrate", lambda parties, pairs: link.measure(pairs))
     with Session() as session:
 
-        def run(*words: str) -> Record:
-            config = compose_run(["experiment.n=10", "repeat=1", "warmup=0", *words])
+        def run(*arguments: str) -> Record:
+            config = compose_run(["experiment.n=10", "repeat=1", "warmup=0", *arguments])
             record = session.run(config, PlainProgress())
             assert record.status == "ok"
             return record
@@ -63,8 +63,8 @@ def test_links_are_measured_again_only_where_they_changed(monkeypatch: pytest.Mo
         assert same.network == first.network
         assert first.network.calibrated_at is not None
         counts = []
-        for words in (["network.rtt_ms=5"], [], ["shaper=none"], ["calibration.max_age_s=0"]):
-            run(*words)
+        for arguments in (["network.rtt_ms=5"], [], ["shaper=none"], ["calibration.max_age_s=0"]):
+            run(*arguments)
             counts.append(link.count)
         assert counts == [2, 3, 4, 5]
         run("threads=2")  # other parties

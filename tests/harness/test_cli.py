@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from harness import store
-from harness.cli import VERBS, main
+from harness.cli.main import VERBS, main
 from harness.config.groups import CONF_DIR, options
-from harness.environment import PACKAGES, environment, git_state
-from harness.record import Status
+from harness.records import store
+from harness.records.environment import PACKAGES, environment, git_state
+from harness.records.record import Status
 from tests.fake_session import FakeSession
 
 REPO = CONF_DIR.parent
@@ -71,7 +71,7 @@ def test_an_interrupt_keeps_what_was_measured(session: FakeSession) -> None:
 
 
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [
         ["run", "repat=4"],
         ["run", "experiment.n=0"],
@@ -89,9 +89,9 @@ def test_an_interrupt_keeps_what_was_measured(session: FakeSession) -> None:
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(
-    words: list[str], session: FakeSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], session: FakeSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(words) == 2
+    assert main(arguments) == 2
     output = capsys.readouterr()
     assert output.err.startswith("permbench: ")
     assert output.err.count("\n") == 1
@@ -118,9 +118,9 @@ def test_demo_ends_with_tables_and_figures(
 def test_list_and_help_name_every_option(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 0
     listed = capsys.readouterr().out
-    for words in (["--help"], ["run", "--help"]):
+    for arguments in (["--help"], ["run", "--help"]):
         with pytest.raises(SystemExit) as end:
-            main(words)
+            main(arguments)
         assert end.value.code == 0
     helped = capsys.readouterr().out
     assert all(verb in helped for verb in VERBS)
@@ -133,7 +133,7 @@ def test_list_and_help_name_every_option(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_program_starts_without_torch_and_reports_errors_in_one_line(tmp_path: Path) -> None:
     code = (
-        "import sys; from harness.cli import main; code = main(['run', 'network.rtt_ms=-1']); "
+        "import sys; from harness.cli.main import main; code = main(['run', 'network.rtt_ms=-1']); "
         "assert 'torch' not in sys.modules and 'pandas' not in sys.modules; sys.exit(code)"
     )
     done = subprocess.run(

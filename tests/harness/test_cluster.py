@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness import store
-from harness.cli import main
+from harness.cli.main import main
 from harness.config.groups import CONF_DIR
+from harness.records import store
 
 pytest.importorskip("submitit", reason="the extra cluster is not installed")
 pytestmark = pytest.mark.slow
@@ -84,8 +84,8 @@ def test_jobs_share_one_folder(folder: Path, capsys: pytest.CaptureFixture[str])
 
 def test_a_job_that_ends_early_leaves_failed_rows(folder: Path) -> None:
     """A time limit of no time: submitit's controller kills the job."""
-    words = ["run", "experiment.n=10", *QUICK, LOCAL, "hydra.launcher.timeout_min=0"]
-    assert main(words) == 1
+    arguments = ["run", "experiment.n=10", *QUICK, LOCAL, "hydra.launcher.timeout_min=0"]
+    assert main(arguments) == 1
     (record,) = store.load_all(Path("results/runs"))
     assert record.status == "failed"
     assert str(record.error).startswith("job ")

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from harness.config.compose import compose_all, compose_run
-from harness.config.errors import ConfigError
 from harness.config.groups import CONF_DIR, GROUPS, describe, options
 from harness.config.identity import config_hash
 from harness.config.overrides import expand_sweep
 from harness.config.schema import EXPERIMENTS, ModelConfig
+from harness.errors import ConfigError
 from harness.registry import OURS
 from netem.profile import LinkProfile
 from protocols.transformer.spec import TransformerSpec

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from matplotlib.axes import Axes
 
-from harness.figures import argmax_figure, layer_figure, save_figures
-from harness.record import Record
-from harness.series import floor_s, series_of
+from harness.records.record import Record
+from harness.report.figures import argmax_figure, layer_figure, save_figures
+from harness.report.series import floor_s, series_of
 
 MakeRecord = Callable[..., Record]
 

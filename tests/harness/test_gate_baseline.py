@@ -8,16 +8,14 @@ from typing import Any
 
 import pytest
 
-from harness import cli
+from harness.cli.main import main
 from harness.config.compose import compose_run
-from harness.config.errors import ConfigError
 from harness.config.schema import RunConfig
-from harness.gate.baseline import Baseline, Counts, Row, counts_of, default_rows
-from harness.gate.load import load, parse
-from harness.gate.measure import GateFailure
+from harness.errors import ConfigError, GateFailure
+from harness.gate.baseline import Baseline, Counts, Row, counts_of, default_rows, load, parse
 from harness.gate.update import updated
 from harness.progress import PlainProgress
-from harness.record import Record, Sent
+from harness.records.record import Record, Sent
 from tests.harness.conftest import build_record
 
 SENT = {"messages": 1, "payload_bytes": 8, "wire_bytes": 62}
@@ -122,7 +120,7 @@ def test_update_takes_no_failed_run() -> None:
 
 def test_words_replace_those_of_the_same_key() -> None:
     row = Row("r", ("system=puma", "experiment.n=10"))
-    assert row.words(["experiment.n=20", "repeat=3"]) == (
+    assert row.arguments(["experiment.n=20", "repeat=3"]) == (
         "system=puma",
         "experiment.n=20",
         "repeat=3",
@@ -135,7 +133,7 @@ def test_the_default_rows_can_be_run() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "words", "said"),
+    ("content", "arguments", "said"),
     [
         (None, [], "no such file; permbench gate --update makes it"),
         ("{", [], "cannot be read as JSON"),
@@ -146,7 +144,7 @@ def test_the_default_rows_can_be_run() -> None:
 )
 def test_bad_input_is_one_line_and_exit_code_2(
     content: str | None,
-    words: list[str],
+    arguments: list[str],
     said: str,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -154,7 +152,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
     file = tmp_path / "gate.json"
     if content is not None:
         file.write_text(content)
-    assert cli.main(["gate", "--baseline", str(file), *words]) == 2
+    assert main(["gate", "--baseline", str(file), *arguments]) == 2
     error = capsys.readouterr().err
     assert said in error
     assert len(error.splitlines()) == 1

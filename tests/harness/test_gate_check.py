@@ -8,10 +8,10 @@ import pytest
 
 from harness.config.compose import compose_run
 from harness.config.schema import RunConfig
+from harness.errors import GateFailure
 from harness.gate.baseline import Row, counts_of
 from harness.gate.check import Result, Timing, check_row
-from harness.gate.measure import GateFailure
-from harness.record import Record
+from harness.records.record import Record
 from tests.harness.conftest import build_record
 
 WORDS = ("experiment.n=1000",)
@@ -60,10 +60,10 @@ class Clock:
 
 
 def judged(
-    *batches: Batch, row: Row = ROW, timing: Timing = AGAINST, words: Sequence[str] = WORDS
+    *batches: Batch, row: Row = ROW, timing: Timing = AGAINST, arguments: Sequence[str] = WORDS
 ) -> tuple[Result, Script]:
     bench = Script(*batches)
-    return check_row(row, compose_run(words), bench, replace(timing, clock=Clock())), bench
+    return check_row(row, compose_run(arguments), bench, replace(timing, clock=Clock())), bench
 
 
 def verdicts(result: Result) -> dict[str, str | None]:
@@ -146,7 +146,7 @@ def test_a_bad_link_makes_times_worthless_and_counts_not() -> None:
     strict, _ = judged(records)
     assert verdicts(strict) == {"run": "fine", "counts": "fine", "time": "cannot tell"}
     assert "outside tolerance" in text(strict)
-    accepted, _ = judged(records, words=[*WORDS, "calibration.strict=false"])
+    accepted, _ = judged(records, arguments=[*WORDS, "calibration.strict=false"])
     assert verdicts(accepted)["time"] == "regression"
 
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from harness.gate.baseline import Counts
-from harness.gate.compare import Difference, differences
-from harness.record import Sent
+from harness.gate.check import Difference, differences
+from harness.records.record import Sent
 
 SENT = Sent(2, 800, 900)
 PHASES = {

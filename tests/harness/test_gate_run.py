@@ -6,14 +6,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness import cli
+from harness.cli.main import main
 from harness.config.compose import compose_run
+from harness.gate.baseline import load
 from harness.gate.check import Timing, check_row
-from harness.gate.load import load
 from harness.gate.measure import Sides
-from harness.inject import Fault
+from harness.parties.faults import Fault
 from harness.progress import PlainProgress
-from harness.run import REPO
+from harness.version import REPO
 
 pytestmark = pytest.mark.slow
 
@@ -25,14 +25,14 @@ ROW = '{"schema": 2, "rows": [{"name": "tiny", "threshold": 9, "run": []}]}'
 def baseline(tmp_path: Path) -> Path:
     file = tmp_path / "gate.json"
     file.write_text(ROW)
-    assert cli.main(["gate", "--update", "--baseline", str(file), *WORDS]) == 0
+    assert main(["gate", "--update", "--baseline", str(file), *WORDS]) == 0
     return file
 
 
 def test_a_tree_is_as_good_as_itself_and_not_with_a_message_more(baseline: Path) -> None:
     (row,) = load(baseline).rows
     assert (row.threshold, list(row.run), len(row.online_ns)) == (9, WORDS, 6)
-    assert cli.main(["gate", "--baseline", str(baseline), "--against", str(REPO)]) == 0
+    assert main(["gate", "--baseline", str(baseline), "--against", str(REPO)]) == 0
     config, timing = compose_run(row.run), Timing(against=True, why_not="counts tell")
     with Sides(PlainProgress(), REPO, Fault(extra_message=True)) as bench:
         result = check_row(row, config, bench, timing)
@@ -63,10 +63,15 @@ def _cpu_s(party: psutil.Process) -> float:
 @pytest.mark.parametrize(
     ("file", "old", "new", "reason"),
     [
-        ("control.py", "VERSION = ", "VERSION = 90 + ", "of another version of permbench"),
+        ("parties/control.py", "VERSION = ", "VERSION = 90 + ", "of another version of permbench"),
         ("transport/frame.py", "VERSION = ", "VERSION = 90 + ", "of another version of permbench"),
-        ("worker.py", 'send("shaped"', 'send("stage", text="mute"', "no party reported"),
-        ("job.py", 'if kind == "argmax":', "if False:", "ValueError: no workload of kind 'argmax'"),
+        ("parties/worker.py", 'send("shaped"', 'send("stage", text="mute"', "no party reported"),
+        (
+            "parties/job.py",
+            'if kind == "argmax":',
+            "if False:",
+            "ValueError: no workload of kind 'argmax'",
+        ),
     ],
     ids=[
         "version",

@@ -9,9 +9,9 @@ import psutil
 import pytest
 
 from harness.config.compose import compose_run
+from harness.measure.session import Session
 from harness.progress import PlainProgress
-from harness.record import Record
-from harness.session import Session
+from harness.records.record import Record
 from netem import cleanup
 from netem.command import run
 from netem.ownership import PREFIX, run_label
@@ -62,8 +62,8 @@ def test_the_same_answers_bytes_and_hops_as_on_loopback() -> None:
 
 
 def test_what_a_killed_harness_leaves_is_removed(tmp_path: object) -> None:
-    words = [*ARGMAX, *QUICK, "runner=netns", "repeat=100000", f"results_dir={tmp_path}"]
-    argv = [sys.executable, "-m", "harness", "run", *words]
+    arguments = [*ARGMAX, *QUICK, "runner=netns", "repeat=100000", f"results_dir={tmp_path}"]
+    argv = [sys.executable, "-m", "harness", "run", *arguments]
     harness = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True)
     assert harness.stderr is not None
     while "measuring" not in harness.stderr.readline():
@@ -89,5 +89,7 @@ def test_a_kernel_without_netem_is_refused_by_name() -> None:
         record = measure(session, "runner=netns", "shaper=tc")
     assert record.status == "failed"
     assert record.error is not None
-    assert record.error.startswith("runner=netns: this kernel lacks sch_prio, sch_netem or cls_u32")
+    assert record.error.startswith(
+        "runner=netns: this kernel missing sch_prio, sch_netem or cls_u32"
+    )
     assert namespaces_of(run_label()) == []

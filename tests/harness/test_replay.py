@@ -1,4 +1,4 @@
-"""`permbench replay`: its reading of a trace, its words, its output, and its validation."""
+"""`permbench replay`: its reading of a trace, its arguments, its output, and its validation."""
 
 import csv
 import io
@@ -14,20 +14,19 @@ from typing import Self
 import numpy as np
 import pytest
 
-from harness import store
-from harness.cli import main
+from harness.cli.main import main
 from harness.config.compose import compose_run
-from harness.config.errors import ConfigError
-from harness.config.identity import config_hash, resolved
-from harness.config.restore import restored
+from harness.config.identity import config_hash, resolved, restored
 from harness.config.schema import RunConfig
+from harness.errors import ConfigError
 from harness.progress import Progress
-from harness.record import Record
-from harness.replay import file
-from harness.replay.costs import costs_of, rested_costs
+from harness.records import store
+from harness.records.record import Record
+from harness.replay import trace_file as file
+from harness.replay.costs import costs_of, delayed_costs
 from harness.replay.networks import parse_axis
-from harness.replay.predict import LEAST_S, Subject, crossings, predict
-from harness.replay.trace import Rested, Step, Trace, check
+from harness.replay.predict import LEAST_S, TracedRun, crossings, predict
+from harness.replay.trace import DelayedStep, Step, Trace, check
 from protocols.party import P0, P1
 from tests.traces import MS, US, echo_trace
 
@@ -40,23 +39,23 @@ def test_a_network_between_two_traces_takes_what_lies_between(make_record: MakeR
     Over that very link both take what was traced, and on longer ones no more of their own.
     """
     plain = echo_trace("x")
-    slow = echo_trace("x", 900).steps[0].programs
+    slow = echo_trace("x", 900).steps[0].roles
     walls = {role: slow[role].times.during_wall.copy() for role in slow}
     walls[P1][:, 0] += 4_000 * US
     walls[P0][:, 1] += (8_000 + 50) * US
     programs = {
         r: replace(p, times=replace(p.times, during_wall=walls[r])) for r, p in slow.items()
     }
-    walk = Rested(4e-3, Step(np.zeros(3, np.int64), programs))
-    trace = check(replace(plain, rested=(walk,)))
+    delayed_step = DelayedStep(4e-3, Step(np.zeros(3, np.int64), programs))
+    trace = check(replace(plain, delayed=(delayed_step,)))
     (costs,) = costs_of(trace, "wall", 1.0)
-    rested = rested_costs(walk, plain.steps[0], "wall", 1.0)
-    assert (costs[P1].handling[1, 0], rested[P1].handling[1, 0]) == (100 * US, 150 * US)
-    assert rested_costs(walk, plain.steps[0], "cpu", 1.0)[P1].handling[1, 0] == 16 * US
+    delayed = delayed_costs(delayed_step, plain.steps[0], "wall", 1.0)
+    assert (costs[P1].handling[1, 0], delayed[P1].handling[1, 0]) == (100 * US, 150 * US)
+    assert delayed_costs(delayed_step, plain.steps[0], "cpu", 1.0)[P1].handling[1, 0] == 16 * US
 
     def took(rtt_ms: float) -> float:
-        words = (f"network.rtt_ms={rtt_ms}", "network.rate_mbit=null")
-        return prediction_of(make_record(), trace, *words)[0]
+        arguments = (f"network.rtt_ms={rtt_ms}", "network.rate_mbit=null")
+        return prediction_of(make_record(), trace, *arguments)[0]
 
     assert took(0) == 925 * US  # the trace itself
     assert took(8) == 8 * MS + (25 + 900 + 250) * US
@@ -68,7 +67,7 @@ def test_a_network_between_two_traces_takes_what_lies_between(make_record: MakeR
 
 def prediction_of(record: Record, trace: Trace, *overrides: str) -> list[float]:
     config = compose_run(overrides).network
-    found = predict(Subject(record, trace, "x"), [config], "wall", 1.0)
+    found = predict(TracedRun(record, trace, "x"), [config], "wall", 1.0)
     parts = found.online_ns, found.latency_ns, found.bandwidth_ns, found.compute_ns
     assert found.low_ns == found.high_ns == found.online_ns
     return [round(float(part[0])) for part in parts]
@@ -90,14 +89,14 @@ def test_a_prediction_by_hand(make_record: MakeRecord) -> None:
 def test_shares_are_those_of_the_median_evaluation(make_record: MakeRecord) -> None:
     """Three evaluations that compute for 0.1, 0.7 and 9 ms; two messages take 16 µs of CPU time each."""
     trace = echo_trace("x")
-    program = trace.steps[0].programs[P1]
+    program = trace.steps[0].roles[P1]
     before = program.times.before_wall.copy()
     before[:, 1] = [9 * MS, 100 * US, 700 * US]
     changed = replace(program, times=replace(program.times, before_wall=before))
-    programs = {**trace.steps[0].programs, P1: changed}
+    programs = {**trace.steps[0].roles, P1: changed}
     trace = replace(trace, shaped=True, steps=(Step(np.zeros(3, np.int64), programs),))
     network = compose_run(["network.rtt_ms=4", "network.rate_mbit=null"]).network
-    found = predict(Subject(make_record(), trace, "x"), [network], "wall", 1.0)
+    found = predict(TracedRun(make_record(), trace, "x"), [network], "wall", 1.0)
     times = [found.low_ns[0], found.online_ns[0], found.high_ns[0]]
     assert times == pytest.approx([4 * MS + c for c in (157 * US, 757 * US, 9 * MS + 57 * US)])
     assert (found.latency_ns[0], found.compute_ns[0]) == pytest.approx((4 * MS, 757 * US))
@@ -163,8 +162,8 @@ def test_named_networks(stored: list[Record], capsys: pytest.CaptureFixture[str]
 def test_a_link_that_nobody_uses_online_does_not_make_parties_slow(make_record: MakeRecord) -> None:
     """A far dealer."""
     plain = echo_trace("x")
-    walk = Rested(4e-3, echo_trace("x", 900).steps[0])
-    trace = check(replace(plain, rested=(walk,)))
+    delayed_step = DelayedStep(4e-3, echo_trace("x", 900).steps[0])
+    trace = check(replace(plain, delayed=(delayed_step,)))
     near = prediction_of(make_record(), trace, "network.rtt_ms=1")
     far = prediction_of(make_record(), trace, "network.rtt_ms=1", "network.dealer.rtt_ms=80")
     assert near == far
@@ -174,15 +173,15 @@ def test_the_fastest_of_several_and_where_they_cross(
     stored: list[Record], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """90.2 ms + rtt against 12 (0.9 ms + rtt), without bandwidth: equal at 7.2 ms."""
-    words = ["replay", "rate_mbit=null", "compute=wall", "rtt_ms=0.5..100:log20"]
-    assert main([*words, "--format", "csv"]) == 0
+    arguments = ["replay", "rate_mbit=null", "compute=wall", "rtt_ms=0.5..100:log20"]
+    assert main([*arguments, "--format", "csv"]) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert len(rows) == 40
     best = {float(r["rtt_ms"]): r["id"] for r in rows if r["fastest"] == "True"}
     few, many = (record.id for record in stored)
     assert {best[rtt] for rtt in best if rtt < 7.0} == {many}
     assert {best[rtt] for rtt in best if rtt > 7.4} == {few}
-    assert main(words) == 0
+    assert main(arguments) == 0
     out = capsys.readouterr().out
     assert re.search(r"A and B take equal time at: unlimited, 7\.2\d ms\n", out)
     assert main(["replay", "network=puma,nexus", "--format", "json"]) == 0
@@ -194,7 +193,7 @@ def test_the_fastest_of_several_and_where_they_cross(
 
 
 @pytest.mark.parametrize(
-    ("words", "problem"),
+    ("arguments", "problem"),
     [
         (["zzz"], "zzz: begins no id in results/runs; give"),
         (["nothing.json"], "nothing.json: .*No such file"),
@@ -216,9 +215,9 @@ def test_the_fastest_of_several_and_where_they_cross(
     ],
 )
 def test_bad_words(
-    words: list[str], problem: str, stored: list[Record], capsys: pytest.CaptureFixture[str]
+    arguments: list[str], problem: str, stored: list[Record], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["replay", *words]) == 2
+    assert main(["replay", *arguments]) == 2
     output = capsys.readouterr()
     assert re.match(f"permbench: {problem}", output.err), output.err
     assert output.err.count("\n") == 1
@@ -239,7 +238,7 @@ def test_a_record_without_a_trace_says_how_to_get_one(
 
 
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [
         ["rtt_ms=1..200:log5", "rate_mbit=10..10000:log5"],
         ["rtt_ms=1..200:log5", "rate_mbit=10..10000:log5", "system=permllm"],
@@ -248,9 +247,9 @@ def test_a_record_without_a_trace_says_how_to_get_one(
     ],
 )
 def test_figures(
-    words: list[str], stored: list[Record], capsys: pytest.CaptureFixture[str]
+    arguments: list[str], stored: list[Record], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["replay", *words, "--figure", "figures/map.png"]) == 0
+    assert main(["replay", *arguments, "--figure", "figures/map.png"]) == 0
     assert Path("figures/map.png").read_bytes().startswith(b"\x89PNG")
     assert "<svg" in Path("figures/map.svg").read_text()
 
@@ -269,7 +268,7 @@ class Measured:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def run_in_turns(self, configs: Sequence[RunConfig], progress: Progress) -> list[Record]:
+    def run_interleaved(self, configs: Sequence[RunConfig], progress: Progress) -> list[Record]:
         self.configs = list(configs)
         file.save(Path(configs[0].results_dir), echo_trace(config_hash(configs[0]), 90_000))
         record = self.make_record(status="failed" if self.fails else "ok", wall_ns=[100 * MS] * 3)
@@ -279,9 +278,9 @@ class Measured:
 @pytest.fixture
 def measured(make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch) -> Measured:
     session = Measured(make_record)
-    module = ModuleType("harness.session")
+    module = ModuleType("harness.measure.session")
     module.Session = lambda: session  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "harness.session", module)
+    monkeypatch.setitem(sys.modules, "harness.measure.session", module)
     return session
 
 
@@ -306,8 +305,8 @@ def test_validation_traces_again_and_measures_in_turns_with_that(
     assert sorted(r.id for r in store.load_all(Path("results/runs"))) == sorted(
         r.id for r in stored
     )
-    words = ["network=puma,nexus", "network.rtt_ms=5", "network.rate_mbit=100"]
-    assert main(["replay", "--validate", few, *words]) == 2
+    arguments = ["network=puma,nexus", "network.rtt_ms=5", "network.rate_mbit=100"]
+    assert main(["replay", "--validate", few, *arguments]) == 2
     assert "network: nexus is the same as another one" in capsys.readouterr().err
     assert main(["replay", "--validate", few]) == 0
     assert [(c.network.rtt_ms, c.network.rate_mbit) for c in measured.configs[1:]] == [
@@ -349,7 +348,7 @@ def test_a_trace_is_another_run_and_no_trace_is_as_before() -> None:
 
 
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [
         ["experiment=layer", "system=mpcformer", "network.dealer.rtt_ms=3", "seed=null"],
         [
@@ -359,8 +358,8 @@ def test_a_trace_is_another_run_and_no_trace_is_as_before() -> None:
         ],
     ],
 )
-def test_a_configuration_comes_back_from_its_record(words: list[str]) -> None:
-    config = compose_run(words)
+def test_a_configuration_comes_back_from_its_record(arguments: list[str]) -> None:
+    config = compose_run(arguments)
     again = restored(json.loads(json.dumps(resolved(config))))
     assert again == config
     assert config_hash(again) == config_hash(config)

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from harness.parties.trace_recorder import END, NOBODY, RECV, SEND
 from harness.replay.costs import costs_of
-from harness.replay.trace import END, NOBODY, RECV, SEND, Program, Step, Trace, check
+from harness.replay.trace import RoleTrace, Step, Trace, check
 from protocols.party import P0, P1, Role
 from tests.traces import US, echo_trace, program
 
@@ -27,7 +28,7 @@ def test_wall_and_cpu_read_a_trace_differently() -> None:
 def test_a_message_that_was_there_in_time_took_no_longer_than_its_handling() -> None:
     """P1 receives 5 ms after P0 sent, at once: the link was not what it waited for."""
     late = (RECV, 0, 8, [5_000, 5_000], [12, 6])
-    programs: dict[Role, Program] = {
+    programs: dict[Role, RoleTrace] = {
         P0: program([0], (SEND, 1, 8, [0, 0], [10, 10]), (END, NOBODY, 0, [0, 0], [0, 0])),
         P1: program([0], late, (END, NOBODY, 0, [0, 0], [0, 0])),
     }
@@ -40,7 +41,7 @@ def test_a_large_message_is_copied_while_it_is_under_way() -> None:
     """P1 has P0's after 3 ms, P0 has the small answer after 100 µs: only that much is a wait's own."""
     finish = (END, NOBODY, 0, [0, 0], [0, 0])
     large, small = 50_000_000, 8
-    programs: dict[Role, Program] = {
+    programs: dict[Role, RoleTrace] = {
         P0: program(
             [0], (SEND, 1, large, [0, 0], [10, 10]), (RECV, 1, small, [0, 0], [3_090, 6]), finish
         ),
@@ -56,9 +57,9 @@ def test_a_large_message_is_copied_while_it_is_under_way() -> None:
 def test_threads_beside_the_compute_do_not_lengthen_it() -> None:
     """CPU time of several threads exceeds wall time, which is then the segment's."""
     trace = echo_trace("x")
-    times = trace.steps[0].programs[P1].times
+    times = trace.steps[0].roles[P1].times
     busy = replace(times, before_cpu=times.before_wall * 2)
-    programs = dict(trace.steps[0].programs)
+    programs = dict(trace.steps[0].roles)
     programs[P1] = replace(programs[P1], times=busy)
     (costs,) = costs_of(replace(trace, steps=(Step(np.zeros(3, np.int64), programs),)), "cpu", 1.0)
     assert costs[P1].before[1, 0] == 700 * US

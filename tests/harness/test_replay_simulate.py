@@ -13,9 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.errors import TraceError
+from harness.parties.trace_recorder import END, NOBODY, RECV, SEND
 from harness.replay.costs import Costs
-from harness.replay.simulate import BANDWIDTH, LATENCY, TIME, lines_of, simulate
-from harness.replay.trace import END, NOBODY, RECV, SEND, Program, Step, Times, TraceError
+from harness.replay.simulate import BANDWIDTH, LATENCY, TIME, links_of, simulate
+from harness.replay.trace import RoleTrace, Step, Times
 from netem.profile import LinkProfile
 from protocols.party import P0, P1, P2, ROLES, Role
 
@@ -66,7 +68,7 @@ def step_of(programs: Programs) -> Step:
         kinds, sizes = [op.kind for op in ops], [op.wire_bytes for op in ops]
         kind, peer, size = (np.array(column, np.int64) for column in (kinds, peers, sizes))
         begin_ns = np.zeros(1, np.int64)
-        made[role] = Program(kind, peer, size, Times(*[nothing] * 4), begin_ns)
+        made[role] = RoleTrace(kind, peer, size, Times(*[nothing] * 4), begin_ns)
     return Step(np.zeros(1, np.int64), made)
 
 
@@ -88,7 +90,7 @@ def costs_from(programs: Programs, entry: int = 0) -> dict[Role, Costs]:
 
 def run(programs: Programs, *profiles: LinkProfile, entry: int = 0) -> list[list[float]]:
     """For each profile, which all links have: total, latency, bandwidth and compute, in ns."""
-    lines = lines_of([dict.fromkeys(PAIRS, profile) for profile in profiles])
+    lines = links_of([dict.fromkeys(PAIRS, profile) for profile in profiles])
     clock = simulate(step_of(programs), costs_from(programs, entry), lines)[:, 0]
     compute = clock[TIME] - clock[LATENCY] - clock[BANDWIDTH]
     parts = clock[TIME], clock[LATENCY], clock[BANDWIDTH], compute
@@ -162,7 +164,7 @@ def test_pairs_have_their_own_links() -> None:
         P2: [recv(P1), end()],
     }
     profiles = dict.fromkeys(PAIRS, LinkProfile()) | {(P0, P1): link(30), (P1, P2): link(4)}
-    clock = simulate(step_of(programs), costs_from(programs), lines_of([profiles]))
+    clock = simulate(step_of(programs), costs_from(programs), links_of([profiles]))
     assert clock[TIME].tolist() == [[34]]
 
 
@@ -175,14 +177,14 @@ def test_parties_that_wait_for_each_other_are_found_out() -> None:
 def test_loss_and_jitter_are_refused() -> None:
     for profile in (LinkProfile(loss=0.1), LinkProfile(delay_s=1, jitter_s=0.5)):
         with pytest.raises(ValueError, match="not loss or jitter"):
-            lines_of([{(P0, P1): profile}])
+            links_of([{(P0, P1): profile}])
 
 
 class BruteForce:
     """One scalar network, event by event in order of time."""
 
     def __init__(self, programs: Programs, profiles: Mapping[Pair, LinkProfile]) -> None:
-        self.programs, self.profiles = programs, profiles
+        self.roles, self.profiles = programs, profiles
         self.at = dict.fromkeys(programs, 0)
         self.sent: Counter[Pair] = Counter()
         self.received: Counter[Pair] = Counter()
@@ -194,7 +196,7 @@ class BruteForce:
 
     def run(self) -> float:
         """When the last role ends."""
-        for role in self.programs:
+        for role in self.roles:
             self.begin(role, 0.0)
         while self.events:
             now, _, act = heapq.heappop(self.events)
@@ -206,7 +208,7 @@ class BruteForce:
         heapq.heappush(self.events, (when, random.getrandbits(60), act))
 
     def begin(self, role: Role, now: float) -> None:
-        ops = self.programs[role]
+        ops = self.roles[role]
         if self.at[role] < len(ops):
             op = ops[self.at[role]]
             self.at[role] += 1
@@ -268,7 +270,7 @@ def test_agrees_with_brute_force(
             pending[b] = []
     whole = {role: [*programs[role], *pending[role], end(3)] for role in ROLES}
     profiles = [dict(zip(PAIRS, network, strict=True)) for network in networks]
-    clock = simulate(step_of(whole), costs_from(whole), lines_of(profiles))[:, 0]
+    clock = simulate(step_of(whole), costs_from(whole), links_of(profiles))[:, 0]
     brute = [BruteForce(whole, network).run() for network in profiles]
     assert clock[TIME].tolist() == pytest.approx(brute)
     assert (clock[[LATENCY, BANDWIDTH]] >= 0).all()

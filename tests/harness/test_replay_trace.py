@@ -11,13 +11,14 @@ import torch
 
 from baselines.mpcformer.system import MPCFormer
 from baselines.puma.system import Puma
-from harness.evaluation import Evaluation, Round
-from harness.replay import file
-from harness.replay.collect import RESTS, RESTS_S, collect
+from harness.errors import TraceError
+from harness.measure.collect_trace import DELAYED_LINKS, DELAYS_S, collect
+from harness.measure.evaluation import Evaluation, JobResult
+from harness.parties.trace_recorder import END, RECV, SEND, TraceRecorder
+from harness.replay import trace_file as file
 from harness.replay.costs import costs_of
-from harness.replay.simulate import LATENCY, TIME, lines_of, simulate
-from harness.replay.trace import END, RECV, SEND, Trace, TraceError
-from harness.replay.tracer import Tracer
+from harness.replay.simulate import LATENCY, TIME, links_of, simulate
+from harness.replay.trace import Trace
 from netem.profile import LinkProfile
 from protocols.memory import MemoryParty, run_parties
 from protocols.party import P0, P1, ROLES, Phase, Role
@@ -36,8 +37,8 @@ def traced(system: type[System], workload: Workload) -> tuple[Trace, int]:
     """The trace of parties as threads, and the online hops of one evaluation. That of one step has two
     more evaluations, as if over slower links."""
     count = len(steps(workload))
-    links = [None] * EVALUATIONS + (list(RESTS[:2]) if count == 1 else [])
-    tracers = {role: Tracer() for role in ROLES}
+    links = [None] * EVALUATIONS + (list(DELAYED_LINKS[:2]) if count == 1 else [])
+    recorders = {role: TraceRecorder() for role in ROLES}
 
     def walk(party: MemoryParty) -> MemoryParty:
         role = system(party, workload, 7, system.Options())
@@ -51,15 +52,15 @@ def traced(system: type[System], workload: Workload) -> tuple[Trace, int]:
             role.output()
         return party
 
-    heard = {role: [tracer] for role, tracer in tracers.items()}
-    parties = run_parties(dict.fromkeys(ROLES, walk), listeners=heard)
+    listeners = {role: [recorder] for role, recorder in recorders.items()}
+    parties = run_parties(dict.fromkeys(ROLES, walk), listeners=listeners)
     depths = [[c.depth for c in party.counters.of("online")] for party in parties.values()]
     hops = [max(step) for step in zip(*depths, strict=True)]
-    sent: Heard = {role: tracer.tensors(0) for role, tracer in tracers.items()}
+    sent: Heard = {role: recorder.tensors(0) for role, recorder in recorders.items()}
     starts: list[dict[Phase, int]] = [{"online": 0} for _ in range(count)]
-    rounds = [Round(i * count, over, starts, []) for i, over in enumerate(links)]
-    evaluation = Evaluation(steps(workload), 1, 0, rounds, {}, sent)
-    trace = collect(evaluation, "0123456789abcdef", system.online_roles, shaped=False)
+    evaluations = [Evaluation(i * count, over, starts, []) for i, over in enumerate(links)]
+    result = JobResult(steps(workload), 1, 0, evaluations, {}, sent)
+    trace = collect(result, "0123456789abcdef", system.online_roles, shaped=False)
     return trace, sum(hops[-count:])
 
 
@@ -87,7 +88,7 @@ def test_without_compute_and_rate_a_run_takes_its_hops(
     profiles = dict.fromkeys(permutations(ROLES, 2), LinkProfile(delay_s=0.004))
     costs = costs_of(trace, "wall", 0.0)
     total = np.sum(
-        [simulate(*s, lines_of([profiles])) for s in zip(trace.steps, costs, strict=True)], axis=0
+        [simulate(*s, links_of([profiles])) for s in zip(trace.steps, costs, strict=True)], axis=0
     )
     assert total[TIME].tolist() == [[hops * 4e6]] * trace.evaluations
     assert total[LATENCY].tolist() == total[TIME].tolist()
@@ -96,20 +97,20 @@ def test_without_compute_and_rate_a_run_takes_its_hops(
 def test_times_add_up_to_the_phase(layer: Trace) -> None:
     """Nothing of a phase is lost between its operations, and waits are in no CPU time."""
     (step,) = layer.steps
-    for program in step.programs.values():
+    for program in step.roles.values():
         times = program.times
         assert (times.before_wall >= 0).all()
         assert (times.before_wall + times.during_wall).sum(axis=1).min() > 0
         assert (times.during_wall[:, program.kind == END] == 0).all()
     ends = {
         role: p.begin_ns + (p.times.before_wall + p.times.during_wall).sum(axis=1)
-        for role, p in step.programs.items()
+        for role, p in step.roles.items()
     }
     assert (abs(ends["P0"] - ends["P1"]) < 1e9).all()
 
 
 def test_a_tracer_keeps_whole_online_phases_alone() -> None:
-    tracer = Tracer()
+    recorder = TraceRecorder()
 
     def talk(party: MemoryParty) -> None:
         peer: Role = "P1" if party.role == "P0" else "P0"
@@ -121,11 +122,11 @@ def test_a_tracer_keeps_whole_online_phases_alone() -> None:
             with pytest.raises(ZeroDivisionError), party.phase("online"):
                 raise ZeroDivisionError
 
-    run_parties({"P0": talk, "P1": talk}, listeners={"P0": [tracer]})
-    begins, rows = tracer.tensors(clock_ahead_ns=5)
+    run_parties({"P0": talk, "P1": talk}, listeners={"P0": [recorder]})
+    begins, rows = recorder.tensors(clock_ahead_ns=5)
     assert rows[:, :3].tolist() == [[SEND, 1, 12], [RECV, 1, 12], [END, -1, 0]] * 2
     assert begins[0] < begins[1]
-    assert tracer.tensors(0)[0].tolist() == (begins + 5).tolist()
+    assert recorder.tensors(0)[0].tolist() == (begins + 5).tolist()
 
 
 def test_evaluations_whose_messages_differ_are_refused() -> None:
@@ -136,12 +137,12 @@ def test_evaluations_whose_messages_differ_are_refused() -> None:
         ends = [[END, -1, 0, 0, 0, 0, 0]] * 2
         mixed = [row for pair in zip(rows, ends, strict=True) for row in pair]
         sent[role] = (torch.zeros(2, dtype=torch.int64), torch.tensor(mixed))
-    rounds = [Round(number, None, [{"online": 0}], []) for number in range(2)]
-    evaluation = Evaluation(steps(Argmax(2)), 0, 0, rounds, {}, sent)
+    evaluations = [Evaluation(number, None, [{"online": 0}], []) for number in range(2)]
+    result = JobResult(steps(Argmax(2)), 0, 0, evaluations, {}, sent)
     with pytest.raises(TraceError, match="messages of P0 differ between evaluations"):
-        collect(evaluation, "x", ROLES, shaped=False)
+        collect(result, "x", ROLES, shaped=False)
     with pytest.raises(TraceError, match="P0 traced 2 online phases of 1"):
-        collect(replace(evaluation, rounds=rounds[:1]), "x", ROLES, shaped=False)
+        collect(replace(result, evaluations=evaluations[:1]), "x", ROLES, shaped=False)
 
 
 def test_a_trace_survives_the_disk(layer: Trace, tmp_path: Path) -> None:
@@ -150,15 +151,17 @@ def test_a_trace_survives_the_disk(layer: Trace, tmp_path: Path) -> None:
     assert [p.name for p in path.parent.iterdir()] == [path.name]
     again = file.load(tmp_path, layer.record_id)
     assert (again.online_roles, again.shaped) == (("P0", "P1"), False)
-    assert [w.delay_s for w in again.rested] == [w.delay_s for w in layer.rested] == [*RESTS_S[:2]]
-    rested = ([walk.step for walk in trace.rested] for trace in (layer, again))
-    both = zip([*layer.steps, *next(rested)], [*again.steps, *next(rested)], strict=True)
+    assert (
+        [w.delay_s for w in again.delayed] == [w.delay_s for w in layer.delayed] == [*DELAYS_S[:2]]
+    )
+    delayed = ([delayed_step.step for delayed_step in trace.delayed] for trace in (layer, again))
+    both = zip([*layer.steps, *next(delayed)], [*again.steps, *next(delayed)], strict=True)
     for step, other in both:
         np.testing.assert_equal(other.start_ns, step.start_ns)
-        for role, program in step.programs.items():
+        for role, program in step.roles.items():
             for name, values in (vars(program) | vars(program.times)).items():
                 if name != "times":
-                    found = vars(other.programs[role]) | vars(other.programs[role].times)
+                    found = vars(other.roles[role]) | vars(other.roles[role].times)
                     np.testing.assert_equal(found[name], values, name)
 
 
@@ -166,8 +169,8 @@ def test_steps_survive_the_disk_apart(tmp_path: Path) -> None:
     trace, _ = traced(PermLLM, Generation(SPEC, 2, 2))
     file.save(tmp_path, trace)
     again = file.load(tmp_path, trace.record_id)
-    sizes = [[len(s.programs[role].kind) for role in ROLES] for s in trace.steps]
-    assert [[len(s.programs[role].kind) for role in ROLES] for s in again.steps] == sizes
+    sizes = [[len(s.roles[role].kind) for role in ROLES] for s in trace.steps]
+    assert [[len(s.roles[role].kind) for role in ROLES] for s in again.steps] == sizes
 
 
 def test_a_damaged_or_foreign_file_is_told_in_one_line(layer: Trace, tmp_path: Path) -> None:

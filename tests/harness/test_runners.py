@@ -11,14 +11,14 @@ import pytest
 import yaml
 
 from harness.config.compose import compose_run
-from harness.config.errors import ConfigError
-from harness.docker.engine import REPO, DockerError, connect, default_tag, sources_digest
-from harness.docker.requirements import requirements
-from harness.record import Record
-from harness.runners.base import RunnerError
-from harness.runners.container import signed, split_lines
+from harness.errors import ConfigError, DockerError, RunnerError
+from harness.machine.docker_daemon import connect, default_tag, sources_digest
+from harness.records.record import Record
+from harness.records.store import load_all
+from harness.runners.docker import signed, split_lines
+from harness.runners.docker_image.package_list import requirements
 from harness.runners.remote import read_secret
-from harness.store import load_all
+from harness.version import REPO
 from netem.tcp import SYSCTLS
 
 
@@ -72,7 +72,7 @@ def test_the_compose_file_agrees_with_the_docker_runner() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         ("runner=docker runner.cpus.P0=all", "runner.cpus.P0: got all"),
         ("runner=docker runner.memory_mb=1", "runner.memory_mb: got 1"),
@@ -82,9 +82,9 @@ def test_the_compose_file_agrees_with_the_docker_runner() -> None:
         ("runner.image=x", "runner.image: unknown key"),
     ],
 )
-def test_a_bad_runner_is_refused_by_its_key(words: str, message: str) -> None:
+def test_a_bad_runner_is_refused_by_its_key(arguments: str, message: str) -> None:
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}"):
-        compose_run(words.split())
+        compose_run(arguments.split())
 
 
 def test_a_secret_has_its_length_and_comes_from_a_file_or_the_environment(
@@ -122,9 +122,9 @@ def runs_of_joined(folder: Path, port: int, p1: list[str], *runs: str) -> list[R
     quick = ["experiment.n=100", "warmup=0", "calibration.strict=false", f"results_dir={folder}"]
     try:
         for run in runs:
-            words = run.split()
-            words += [] if "runner=local" in words else remote
-            command = [*PROGRAM, "run", *words, *quick]
+            arguments = run.split()
+            arguments += [] if "runner=local" in arguments else remote
+            command = [*PROGRAM, "run", *arguments, *quick]
             subprocess.run(command, env=environment, check=True, timeout=60)
     finally:
         for role, party in zip(("P0", "P1", "P2"), parties, strict=True):

@@ -13,14 +13,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness import store
 from harness.config.compose import compose_run
 from harness.config.schema import RunConfig
-from harness.crew import Crew, PartyFailure
-from harness.job import Job
-from harness.record import Record
+from harness.errors import PartyFailure, RunInterrupted
+from harness.measure.session import Session
+from harness.parties.group import PartyGroup
+from harness.parties.job import Job
+from harness.records import store
+from harness.records.record import Record
 from harness.runners.local import Local
-from harness.session import RunInterrupted, Session
 from protocols.party import Role
 from protocols.permllm.bfv import MAX_IDS
 from protocols.permllm.system import PermLLM
@@ -139,25 +140,25 @@ def test_a_silent_party_is_a_timeout(session: Session) -> None:
 
 def test_a_party_that_raises_is_named_with_its_error_and_log() -> None:
     """One that raises while the others only miss it; its traceback is in its log."""
-    crew = Crew(Local(), threads=1, timeout_s=20)
+    parties = PartyGroup(Local(), threads=1, timeout_s=20)
     try:
-        crew.start()
+        parties.start()
         job = Job("permllm", {}, Nonlinear("gelu", (0,)), seed=1).to_json()
-        crew.tell("run", **(job | {"system": "no-such-system"}))
+        parties.send_all("run", **(job | {"system": "no-such-system"}))
         with pytest.raises(PartyFailure, match=r"P\d: KeyError: 'no-such-system'"):
-            crew.gather("result")
+            parties.gather("result")
     finally:
-        crew.close()
-    assert any("Traceback" in line for log in crew.logs.values() for line in log)
+        parties.close()
+    assert any("Traceback" in line for log in parties.logs.values() for line in log)
 
 
 def test_what_a_system_cannot_do_is_an_answer(session: Session) -> None:
     sampled = ["experiment=generate", "experiment.tokens=[1]", "experiment.temperature=1"]
-    for words, reason in (
+    for arguments, reason in (
         (["experiment=argmax", f"experiment.n={MAX_IDS + 1}"], str(MAX_IDS)),
         (["system=puma", *sampled], "cannot sample"),
     ):
-        record = session.run(config(*words), Stages())
+        record = session.run(config(*arguments), Stages())
         assert (record.status, record.phases) == ("unsupported", {})
         assert reason in str(record.error)
 
@@ -174,9 +175,9 @@ def test_ctrl_c_is_a_failed_record(session: Session) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_signal_to_the_program_leaves_nothing_running(number: int, tmp_path: Path) -> None:
     """Ctrl-C and SIGTERM: exit 130, a failed record, no party. kill -9: at least no party."""
-    words = [*LAYER, "shaper=none", "repeat=100000", f"results_dir={tmp_path}"]
+    arguments = [*LAYER, "shaper=none", "repeat=100000", f"results_dir={tmp_path}"]
     program = subprocess.Popen(
-        [sys.executable, "-m", "harness", "run", *words], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "harness", "run", *arguments], stderr=subprocess.PIPE, text=True
     )
     assert program.stderr is not None
     for line in program.stderr:

@@ -1,6 +1,6 @@
 """Which link stands at which role."""
 
-from harness.job import Shaping
+from harness.parties.job import Shaping
 from netem.profile import LinkProfile
 from protocols.party import P0, P1
 

@@ -11,10 +11,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from harness import export, pivot, rows, stats, store
-from harness.cli import main
-from harness.record import Record
-from harness.verbs.show import VALUES
+from harness.cli.main import main
+from harness.cli.verb_show import VALUES
+from harness.records import export, stats, store
+from harness.records import query as rows
+from harness.records.record import Record
+from harness.report import pivot
 
 MakeRecord = Callable[..., Record]
 Show = Callable[..., str]
@@ -36,8 +38,8 @@ def records(tmp_path: Path, make_record: MakeRecord) -> list[Record]:
 
 @pytest.fixture
 def show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Show:
-    def run(*words: str) -> str:
-        assert main(["show", f"results_dir={tmp_path}", *words]) == 0
+    def run(*arguments: str) -> str:
+        assert main(["show", f"results_dir={tmp_path}", *arguments]) == 0
         return capsys.readouterr().out
 
     return run
@@ -127,7 +129,7 @@ def test_systems_are_compared_where_nothing_else_differs(
 
 
 @pytest.mark.parametrize(
-    ("words", "indices"),
+    ("arguments", "indices"),
     [
         ([], [0, 1, 2, 3, 4]),
         (["experiment=argmax"], [0, 1, 2]),
@@ -141,8 +143,10 @@ def test_systems_are_compared_where_nothing_else_differs(
         (["network.rate_mbit=null"], []),
     ],
 )
-def test_filters(words: list[str], indices: list[int], records: list[Record], show: Show) -> None:
-    shown = {record["id"] for record in json.loads(show("--format", "json", *words))}
+def test_filters(
+    arguments: list[str], indices: list[int], records: list[Record], show: Show
+) -> None:
+    shown = {record["id"] for record in json.loads(show("--format", "json", *arguments))}
     assert shown == {records[index].id for index in indices}
 
 
@@ -165,9 +169,9 @@ def test_nothing_to_show_says_how_to_make_it(show: Show) -> None:
     assert json.loads(show("--format", "json")) == []
 
 
-@pytest.mark.parametrize("word", ["netwrk=puma", "puma", "=3"])
-def test_bad_filters(word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["show", f"results_dir={tmp_path}", word]) == 2
+@pytest.mark.parametrize("argument", ["netwrk=puma", "puma", "=3"])
+def test_bad_filters(argument: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", f"results_dir={tmp_path}", argument]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
@@ -233,8 +237,10 @@ def test_several_runs_in_a_cell_are_the_newest(
 
 
 def test_a_pivot_as_data(records: list[Record], show: Show) -> None:
-    words = ["--pivot", "system", "network", "network.rtt_ms=10,1"]
-    rows_ = list(csv.DictReader(io.StringIO(show(*words, "--format", "csv", "experiment=argmax"))))
+    arguments = ["--pivot", "system", "network", "network.rtt_ms=10,1"]
+    rows_ = list(
+        csv.DictReader(io.StringIO(show(*arguments, "--format", "csv", "experiment=argmax")))
+    )
     assert rows_ == [
         {
             "experiment": "argmax",
@@ -245,7 +251,7 @@ def test_a_pivot_as_data(records: list[Record], show: Show) -> None:
             "puma": "31000000",
         }
     ]
-    layers = json.loads(show(*words, "--format", "json", "experiment=layer"))
+    layers = json.loads(show(*arguments, "--format", "json", "experiment=layer"))
     assert [row["permllm-wan"] for row in layers] == [31_000_000, None]
 
 
@@ -281,7 +287,7 @@ def test_values_are_those_of_the_help() -> None:
 
 
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [
         ["--pivot", "system", "status"],
         ["--pivot", "system", "netwrk"],
@@ -292,7 +298,7 @@ def test_values_are_those_of_the_help() -> None:
     ],
 )
 def test_bad_pivots_and_outputs(
-    words: list[str], records: list[Record], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], records: list[Record], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["show", f"results_dir={tmp_path}", *words]) == 2
+    assert main(["show", f"results_dir={tmp_path}", *arguments]) == 2
     assert capsys.readouterr().err.count("\n") == 1

@@ -10,14 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import store
-from harness.config.errors import ConfigError
-from harness.record import (
+from harness.errors import ConfigError, RecordError
+from harness.records import store
+from harness.records.record import (
     Correctness,
     NetworkRecord,
     PhaseRecord,
     Record,
-    RecordError,
     RolePhase,
     Sent,
     StepRecord,

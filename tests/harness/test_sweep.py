@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from harness import runs, store
-from harness.cli import main
+from harness.cli.compose_call import compose_call, split_arguments
+from harness.cli.main import main
 from harness.config.compose import compose_all
-from harness.config.compose_call import compose_call, split_words
-from harness.config.errors import ConfigError
 from harness.config.groups import CONF_DIR
 from harness.config.identity import config_hash
 from harness.config.overrides import expand_sweep
-from harness.record import Status
+from harness.errors import ConfigError
+from harness.measure import sweep as runs
+from harness.records import store
+from harness.records.record import Status
 from tests.fake_session import FakeSession
 
 REPO = CONF_DIR.parent
@@ -25,7 +26,7 @@ SWEEP = ["run", "-m", "experiment.n=range(1,7)"]
 
 
 @pytest.mark.parametrize(
-    ("word", "values"),
+    ("argument", "values"),
     [
         ("experiment.n=range(2,8,2)", ["2", "4", "6"]),
         ("experiment.n=choice(3,1)", ["3", "1"]),
@@ -38,13 +39,13 @@ SWEEP = ["run", "-m", "experiment.n=range(1,7)"]
         ("repeat=7", ["7"]),
     ],
 )
-def test_points_of_one_key(word: str, values: list[str]) -> None:
-    key = word.partition("=")[0]
-    assert expand_sweep([word]) == [[f"{key}={value}"] for value in values]
+def test_points_of_one_key(argument: str, values: list[str]) -> None:
+    key = argument.partition("=")[0]
+    assert expand_sweep([argument]) == [[f"{key}={value}"] for value in values]
 
 
 @pytest.mark.parametrize(
-    ("word", "problem"),
+    ("argument", "problem"),
     [
         ("experiment.n=interval(1,5)", "interval() has no points"),
         ("network=glob(zz*)", "matches no option"),
@@ -52,14 +53,14 @@ def test_points_of_one_key(word: str, values: list[str]) -> None:
         ("sweep.order=given,shuffled", "is a key of `permbench run` alone"),
     ],
 )
-def test_sweeps_without_points(word: str, problem: str) -> None:
+def test_sweeps_without_points(argument: str, problem: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        expand_sweep([word])
+        expand_sweep([argument])
     assert problem in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("word", "problem"),
+    ("argument", "problem"),
     [
         ("sweep.order=random", "sweep.order: got random, must be one of given, shuffled"),
         ("sweep.oder=given", "did you mean sweep.order?"),
@@ -71,16 +72,21 @@ def test_sweeps_without_points(word: str, problem: str) -> None:
         ("hydra.sweep.dir=x", "only hydra/launcher and hydra.launcher"),
     ],
 )
-def test_bad_keys_of_a_call(word: str, problem: str) -> None:
+def test_bad_keys_of_a_call(argument: str, problem: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        compose_call([word])
+        compose_call([argument])
     assert problem in str(caught.value)
 
 
 def test_keys_of_a_call_are_no_part_of_a_run(session: FakeSession) -> None:
-    words = ["sweep.order=shuffled", "continue_on_error=false", "hydra/launcher=basic", "repeat=3"]
-    assert split_words(words) == (words[:3], words[3:])
-    assert main([*SWEEP, *words[:3]]) == 0
+    arguments = [
+        "sweep.order=shuffled",
+        "continue_on_error=false",
+        "hydra/launcher=basic",
+        "repeat=3",
+    ]
+    assert split_arguments(arguments) == (arguments[:3], arguments[3:])
+    assert main([*SWEEP, *arguments[:3]]) == 0
     assert main(SWEEP) == 0
     assert len(session.configs) == 6
 
@@ -125,7 +131,7 @@ def test_runs_are_told_apart_by_what_is_swept() -> None:
 SLOW_RUNS = """
 import sys, time
 from types import ModuleType
-from harness.cli import main
+from harness.cli.main import main
 from tests.harness.conftest import build_record
 from harness.config.groups import CONF_DIR
 from harness.config.identity import config_hash, resolved
@@ -141,7 +147,7 @@ class Session:
         return replace(build_record(), id=config_hash(config), config=resolved(config),
                        logs={"P0": ["x" * 1_000_000]})
 
-sys.modules["harness.session"] = module = ModuleType("harness.session")
+sys.modules["harness.measure.session"] = module = ModuleType("harness.measure.session")
 module.Session = Session
 sys.exit(main(sys.argv[2:]))
 """
@@ -149,9 +155,9 @@ sys.exit(main(sys.argv[2:]))
 
 def sweep(log: Path, results: Path, kill_after_s: float | None = None) -> int:
     """Run the sweep in a process of its own, and perhaps kill it so long after its first run began."""
-    words = ["run", "-m", "experiment.n=range(1,16)", f"results_dir={results}"]
+    arguments = ["run", "-m", "experiment.n=range(1,16)", f"results_dir={results}"]
     program = subprocess.Popen(
-        [sys.executable, "-c", SLOW_RUNS, str(log), *words],
+        [sys.executable, "-c", SLOW_RUNS, str(log), *arguments],
         cwd=REPO,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.tokenizer import Tokenizer, TokenizerError, load_tokenizer
+from protocols.errors import TokenizerError
+from protocols.transformer.checkpoint.tokenizer import Tokenizer, load_tokenizer
 
 TEXTS = [
     "The dog, naïve as ever.",

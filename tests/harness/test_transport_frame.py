@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from harness.errors import FrameError
 from harness.transport import frame
-from harness.transport.frame import HEADER, Frame, FrameError, decode, encode
+from harness.transport.frame import HEADER, Frame, decode, encode
 from protocols.events import Stamp
 from protocols.metered import MESSAGE_DTYPES
 

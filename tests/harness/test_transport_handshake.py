@@ -4,7 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from harness.transport.handshake import HandshakeError, accept, connect, connect_all, listen
+from harness.errors import HandshakeError
+from harness.transport.handshake import accept, connect, connect_all, listen
 from protocols.party import ROLES, Role
 
 SECRET, OTHER = b"s" * 32, b"o" * 32

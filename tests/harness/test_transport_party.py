@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import torch
 
+from harness.errors import FrameError
 from harness.transport import (
     Counters,
     Event,
-    FrameError,
     Listener,
     PeerError,
     PeerGone,
@@ -45,9 +45,9 @@ def connected(
     for i, a in enumerate(roles):
         for b in roles[i + 1 :]:
             sockets[a][b], sockets[b][a] = tcp_pair()
-    heard_by = listeners or {}
+    observed_by = listeners or {}
     parties = [
-        SocketParty(role, sockets[role], timeout_s, heard_by.get(role, ())) for role in roles
+        SocketParty(role, sockets[role], timeout_s, observed_by.get(role, ())) for role in roles
     ]
     try:
         yield parties
@@ -110,9 +110,9 @@ def test_depth_counts_hops_on_the_critical_path(run: Any) -> None:
 def test_counters_hold_what_was_sent_in_each_phase() -> None:
     counters = Counters()
     with connected("P0", "P1", "P2", listeners={"P0": [counters]}) as (p0, p1, p2):
-        for words in (1, 2):
+        for arguments in (1, 2):
             with p0.phase("offline"), p1.phase("offline"), p2.phase("offline"):
-                p0.send("P1", X, X[:words])
+                p0.send("P1", X, X[:arguments])
                 p0.send("P1")
                 p0.send("P2", X.reshape(2, 3))
                 p1.recv("P0")
@@ -122,8 +122,8 @@ def test_counters_hold_what_was_sent_in_each_phase() -> None:
         with p0.phase("online"):
             pass
     empty = HEADER.size
-    for words, counts in zip((1, 2), counters.of("offline"), strict=True):
-        payload = 48 + 8 * words
+    for arguments, counts in zip((1, 2), counters.of("offline"), strict=True):
+        payload = 48 + 8 * arguments
         assert counts.sent == {
             "P1": Traffic(2, payload, payload + 2 * empty + 2 * 10),
             "P2": Traffic(1, 48, 48 + empty + 18),
@@ -231,7 +231,7 @@ def test_a_silent_peer_times_out() -> None:
     with connected("P0", "P1", timeout_s=0.2) as (p0, _), p0.phase("online"):
         begin = time.monotonic()
         with pytest.raises(
-            PeerTimeout, match=r"P0 in phase online heard nothing from P1 for 0.2 s"
+            PeerTimeout, match=r"P0 in phase online received nothing from P1 for 0.2 s"
         ):
             p0.recv("P1")
         assert 0.2 <= time.monotonic() - begin < 1

@@ -13,10 +13,10 @@ import torch
 
 from harness.transport import PeerGone, SocketParty, accept, connect, listen
 from netem.calibrate import End, initiate, respond
-from netem.gate import Tolerance, judge
 from netem.link import EmulatedLink
 from netem.measurement import LinkMeasurement
 from netem.profile import LinkProfile
+from netem.tolerance import Tolerance, judge
 
 SECRET = b"s" * 32
 WAN = LinkProfile.rtt(10e-3, 1e9)
