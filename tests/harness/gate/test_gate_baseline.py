@@ -159,6 +159,6 @@ def test_bad_input_is_one_line_and_exit_code_2(
 
 
 def test_the_projects_own_baseline_can_be_read() -> None:
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     rows = load(root / "results" / "reference" / "gate.json").rows
     assert all(row.phases for row in rows)
