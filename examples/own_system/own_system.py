@@ -13,7 +13,7 @@
 A hides W from P1, B hides x from P0. Semi-honest, no two roles collude. Nothing is truncated.
 """
 
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from protocols.arith.prg import Prg
 from protocols.arith.ring import linear
 from protocols.errors import Unsupported
 from protocols.inputs import linear_input
+from protocols.options import doc
 from protocols.party import P0, P1, P2, Phase
 from protocols.system import Parts, PhaseCost, System
 from protocols.transformer.weights import synthetic_linear
@@ -30,7 +31,7 @@ from protocols.workload import Linear, UserInput, Workload
 
 @dataclass(frozen=True)
 class OwnOptions:
-    frac: int = 16  # fractional bits of x and W; y has twice as many
+    frac: int = field(default=16, metadata=doc("fractional bits of x and W; y has twice as many"))
 
 
 class Own(System):

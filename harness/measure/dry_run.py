@@ -10,12 +10,12 @@ INTERFACE = "eth0"
 ADDRESSES: dict[Role, str] = {role: f"10.0.0.{10 + i}" for i, role in enumerate(ROLES)}
 
 
-def print_plan(config: RunConfig) -> None:
-    """Print the run's title, its links, and with shaper=tc each role's commands.
+def print_plan(config: RunConfig, title: str) -> None:
+    """Print the run's `title`, its links, and with shaper=tc each role's commands.
 
     The addresses stand for those that the parties will have.
     """
-    print(config.title())
+    print(title)
     roles = system_class(config.system.name).online_roles
     profiles = config.network.profiles(roles)
     for (a, b), profile in profiles.items():

@@ -60,10 +60,10 @@ def plan(configs: Sequence[RunConfig]) -> Plan:
             pending[record_id] = config
         else:
             stored[record_id] = found
-    return Plan(stored, pending, _titles(configs))
+    return Plan(stored, pending, titles(configs))
 
 
-def _titles(configs: Sequence[RunConfig]) -> dict[str, str]:
+def titles(configs: Sequence[RunConfig]) -> dict[str, str]:
     """Titles by id, with the keys that vary beyond what a title says."""
     flats = [rows.flatten(resolved(config)) for config in configs]
     keys = rows.varying(flats)

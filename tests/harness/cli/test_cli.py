@@ -85,7 +85,6 @@ def test_an_interrupt_keeps_what_was_measured(session: FakeSession) -> None:
         ["show", "--format", "xml"],
         ["list", "networks"],
         ["fly"],
-        [],
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(
