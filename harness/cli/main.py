@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from itertools import pairwise
 from typing import NoReturn
 
 from harness.cli.plain_text import make_output_robust
@@ -119,4 +120,13 @@ def _parse(arguments: Sequence[str], verb: str | None) -> argparse.Namespace:
         parser.error(f"unrecognized arguments: {' '.join(options or rest)}")
     if rest:
         args.arguments.extend(rest)
+    _check_commas(getattr(args, "arguments", []))
     return args
+
+
+def _check_commas(arguments: Sequence[str]) -> None:
+    """Raise `ConfigError` for a list that a space has cut in two."""
+    for text, after in pairwise([*arguments, ""]):
+        if "=" in text and (text.endswith(",") or after.startswith(",")):
+            whole = f"{text}{after}" if after else text.rstrip(",")
+            raise ConfigError(text.partition("=")[0], f"a list has no spaces: write {whole}")

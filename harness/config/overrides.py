@@ -29,7 +29,6 @@ def is_call_argument(text: str) -> bool:
 
 def parse(texts: Sequence[str], top_keys: Sequence[str] = TOP_KEYS) -> list[Override]:
     """Parse overrides such as `experiment.n=5`. Raises ConfigError for what is not one."""
-    check_commas(texts)
     parser = OverridesParser.create()
     return [_parse_one(parser, text, top_keys) for text in texts]
 
@@ -58,14 +57,6 @@ def single_point(texts: Sequence[str]) -> list[list[str]]:
     """The one point of a call without a sweep, in the form of `expand_sweep`."""
     _parse_with_systems(texts)
     return _own_options([list(texts)])
-
-
-def check_commas(texts: Sequence[str]) -> None:
-    """Raise `ConfigError` for a list that a space has cut in two."""
-    for text, after in itertools.pairwise([*texts, ""]):
-        if text.endswith(",") or after.startswith(","):
-            whole = f"{text}{after}" if after else text.rstrip(",")
-            raise ConfigError(text.partition("=")[0], f"a list has no spaces: write {whole}")
 
 
 def _parse_with_systems(texts: Sequence[str]) -> list[Override]:

@@ -1,6 +1,8 @@
 """What a run would do to the network, without doing it."""
 
 from harness.config.schema import RunConfig
+from harness.machine.room import available_bytes, needed_bytes
+from harness.records.stats import format_bytes
 from harness.registry import system_class
 from netem.profile import LinkProfile
 from netem.tc import Peer, plan
@@ -16,6 +18,8 @@ def print_plan(config: RunConfig, title: str) -> None:
     The addresses stand for those that the parties will have.
     """
     print(title)
+    needed = sum(needed_bytes(config).values())
+    print(f"  memory about {format_bytes(needed)}, {format_bytes(available_bytes())} available")
     roles = system_class(config.system.name).online_roles
     profiles = config.network.profiles(roles)
     for (a, b), profile in profiles.items():
