@@ -65,10 +65,10 @@ class Revealed(Step):
 
     def offline(self, inputs: list[Masked], rows: int = 1) -> None:
         """Draw π, t and ρ (P0, P2) and deal σ."""
+        size, dtype = inputs[0].numel, self.domain.window_dtype
         if self.role == P1:
-            (self._sigma,) = self.party.recv(P2)
+            (self._sigma,) = self.receive(P2, (len(inputs), size), dtype=dtype)
             return
-        size = inputs[0].numel
         stream = self.ctx.p0p2(self.name)
         self.index = permutation_index(stream, rows, size // rows)
         self._pad = self.domain.narrow_mask(stream, len(inputs), size)
@@ -91,7 +91,8 @@ class Revealed(Step):
             ]
             self.party.send(P1, torch.stack(windows) + self._pad)
             return None
-        (padded,) = self.party.recv(P0)
+        shape = (len(inputs), inputs[0].numel)
+        (padded,) = self.receive(P0, shape, dtype=self.domain.window_dtype)
         seen = self.domain.decode(padded + self._sigma, self._window_frac)
         self._check_range(seen)
         return seen
@@ -140,7 +141,7 @@ class Permuted(Step):
         self._rows = rows
         self._revealed.offline(inputs, rows)
         if self.role == P0:
-            (self._correction,) = self.party.recv(P2)
+            (self._correction,) = self.receive(P2, (inputs[0].numel,))
             return None
         size = inputs[0].numel
         masks = self.ctx.p1p2(self.name)
@@ -154,7 +155,7 @@ class Permuted(Step):
     def _online(self, inputs: list[Masked], out_frac: int) -> Tensor | None:
         seen = self._revealed.online(inputs)
         if seen is None:
-            (reply,) = self.party.recv(P1)
+            (reply,) = self.receive(P1, (inputs[0].numel,))
             self._correction[self._revealed.index] += reply
             return self._correction
         y = self._function(*seen.reshape(len(inputs), self._rows, -1))
