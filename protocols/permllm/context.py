@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from protocols.arith.prg import KEY_BYTES, Prg, Stream
-from protocols.party import P0, P1, P2, Party, PeerError, Role
+from protocols.errors import PeerError
+from protocols.party import P0, P1, P2, Party, Role
 from protocols.permllm.domain import MAX_WEIGHT_FRAC, Domain
 from protocols.permllm.masked import Masked
 

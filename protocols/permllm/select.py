@@ -21,7 +21,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from protocols.party import P0, P1, PeerError
+from protocols.errors import PeerError
+from protocols.party import P0, P1
 from protocols.permllm.bfv import (
     EncodedTable,
     Selector,

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from protocols.errors import PeerError
 from protocols.memory import MemoryParty
-from protocols.party import PeerError, Role
+from protocols.party import Role
 from protocols.permllm.context import Context
 from protocols.permllm.options import PermLLMOptions
 from protocols.permllm.system import PermLLM
