@@ -22,8 +22,9 @@ from protocols.permllm.system import PermLLM
 from protocols.transformer import reference
 from protocols.transformer.model import ModelWeights
 from protocols.transformer.plain_model import PlainModel
+from protocols.transformer.source import model_weights
 from protocols.transformer.spec import Family, TransformerSpec
-from protocols.transformer.weights import LayerWeights
+from protocols.transformer.weights import LayerWeights, synthetic_layer
 from protocols.workload import Generation, Layer
 from tests.play import SEED, play, relative, small
 
@@ -58,7 +59,7 @@ def test_scores_that_no_token_may_use_are_a_constant_to_p1(family: Family) -> No
 
 def model_with_one_large_activation(work: Generation, value: float) -> ModelWeights:
     """The first layer's feed-forward block adds `value` to coordinate 5, whatever its input."""
-    weights = generation.model_weights(work, SEED)
+    weights = model_weights(work, SEED)
     layers = list(weights.layers)
     layers[0] = with_large_output(layers[0], value)
     return replace(weights, layers=layers)
@@ -96,10 +97,9 @@ def test_weighted_sums_over_many_keys_are_right() -> None:
     """2048 probabilities of about 2^-11 each: their rounding must not show in the sum."""
     spec = TransformerSpec("glm", "glm", 1, 64, 2, 64, 100, 4096)
     work = Layer(spec, 1, 2048)
-    synthetic = programs.synthetic_layer
 
     def grown(*args: Any) -> LayerWeights:
-        layer = synthetic(*args)
+        layer = synthetic_layer(*args)
         return replace(layer, qkv=replace(layer.qkv, weight=layer.qkv.weight * 8))
 
     with (
