@@ -75,7 +75,7 @@ def ask(spec: TransformerSpec, repeats: int) -> dict[str, Matrix]:
         return seen
 
     def walk(party: MemoryParty) -> None:
-        system = PermLLM(party, work, None, PermLLM.Options(), None)
+        system = PermLLM(party, work, 0, PermLLM.Options())
         with party.phase("prepare"):
             system.prepare()
         for _ in range(repeats):

@@ -116,7 +116,7 @@ def repeats(family: Family, count: int, fixed: Role | None = None) -> Repeats:
 
     def walk(party: MemoryParty) -> None:
         recorder.role.name = party.role
-        system = PermLLM(party, work, SEED, PermLLM.Options(), None)
+        system = PermLLM(party, work, SEED, PermLLM.Options(), key_seed=SEED)
         with party.phase("prepare"):
             system.prepare()
         for _ in range(count):
