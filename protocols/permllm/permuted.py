@@ -21,6 +21,7 @@ use one permutation of all elements; row functions an independent one inside eac
 rows. Source: PermLLM, section 4.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -102,13 +103,15 @@ class Revealed(Step):
         limit = self.domain.window_limit(self._window_frac)
         if seen.numel() == 0 or float(seen.abs().max()) < limit:
             return
-        visible = seen if self._hidden is None else seen[seen != self._hidden]
-        largest = float(visible.abs().max()) if visible.numel() else 0.0
-        if largest >= limit:
-            raise OutOfRange(
-                f"{self.name}: a value of magnitude {largest:.6g}; PermLLM computes there with "
-                f"magnitudes below {limit:g}"
-            )
+        visible = seen[seen != self._hidden] if self._hidden is not None else seen.reshape(-1)
+        if visible.numel() == 0 or float(visible.abs().max()) < limit:
+            return
+        value = float(visible[visible.abs().argmax()])
+        wrapped = value - math.copysign(4 * limit, value)  # if it lies outside the window
+        raise OutOfRange(
+            f"{self.name}: a value of {value:.6g} or {wrapped:.6g}; PermLLM computes there with "
+            f"magnitudes below {limit:g}"
+        )
 
 
 class Permuted(Step):
