@@ -26,7 +26,13 @@ def run(argv: Sequence[str | Path], folder: Path) -> str:
     """What a command writes; nothing but the installed packages may be found by it."""
     environment = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
-        argv, cwd=folder, env=environment, timeout=LIMIT_S, capture_output=True, text=True, check=False
+        argv,
+        cwd=folder,
+        env=environment,
+        timeout=LIMIT_S,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -59,7 +65,9 @@ def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     installed = Path(sysconfig.get_path("purelib", "venv", {"base": str(folder)}))
     pip = [sys.executable, "-m", "pip", "--python", folder / "bin" / "python", "install"]
     run([*pip, "--quiet", "--no-deps", "--no-index", wheel], folder)
-    (installed / "others.pth").write_text("\n".join(path for path in sys.path if "-packages" in path))
+    (installed / "others.pth").write_text(
+        "\n".join(path for path in sys.path if "-packages" in path)
+    )
     return installed
 
 

@@ -10,7 +10,8 @@ from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
-from numba import get_num_threads, njit, prange, set_num_threads, threading_layer
+from numba import get_num_threads, njit, prange, set_num_threads
+from numba.np.ufunc.parallel import threading_layer
 from numpy.typing import NDArray
 from torch import Tensor
 
