@@ -3,11 +3,12 @@
 from importlib.resources import files
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from harness.version import REPO
+
 INSTALLED = "_data"  # setup.py puts them there
 
 
 def data_path(name: str) -> Path:
     """Where `name`, a path from the root of a checkout, stands: there, or in the installed package."""
     installed = Path(str(files("harness"))) / INSTALLED
-    return (installed if installed.is_dir() else ROOT) / name
+    return (installed if installed.is_dir() else REPO) / name

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.docker.engine import sources_digest
+from harness.machine.docker_daemon import sources_digest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("permbench", "harness", "protocols", "baselines", "netem")

@@ -18,8 +18,9 @@ from baselines.mpcformer.memory import check_memory
 from baselines.mpcformer.programs import answer_frac, program
 from baselines.mpcformer.settings import Settings
 from baselines.mpcformer.warm import warm_up
+from protocols.errors import Unsupported
 from protocols.party import P0, P1, P2, Phase, Role
-from protocols.system import Parts, PhaseCost, System, Unsupported
+from protocols.system import Parts, PhaseCost, System
 from protocols.workload import Argmax, Generation, Nonlinear, UserInput, Workload
 
 
@@ -32,8 +33,8 @@ class MPCFormer(System):
     def build(self) -> None:
         """Kernels are compiled or loaded here, and P0's weights folded and rounded."""
         warm_up()
-        self._ctx = Context(self.party, self.seed, self.options)
-        self._program = program(self.workload, self._ctx, self.seed or 0, self.user)
+        self._ctx = Context(self.party, self.key_seed, self.options)
+        self._program = program(self.workload, self._ctx, self.seed, self.user)
 
     @classmethod
     def check(cls, workload: Workload, options: Settings, user: UserInput | None = None) -> None:

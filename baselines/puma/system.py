@@ -29,9 +29,10 @@ from baselines.puma.rounds import drive
 from baselines.puma.share import decode
 from baselines.puma.truncate import truncate_cost
 from baselines.puma.warm import warm_up
+from protocols.errors import Unsupported
 from protocols.options import NoOptions
 from protocols.party import P1, ROLES, Phase, Role
-from protocols.system import Parts, PhaseCost, System, Unsupported
+from protocols.system import Parts, PhaseCost, System
 from protocols.workload import Argmax, Generation, Layer, Linear, Nonlinear, UserInput, Workload
 
 
@@ -43,9 +44,8 @@ class Puma(System):
     def build(self) -> None:
         """Kernels are compiled or loaded here."""
         warm_up()
-        self._ctx = Context(self.party.role, self.seed)
-        seed = self.seed or 0
-        self._program = program(self.party, self._ctx, self.workload, seed, self.user)
+        self._ctx = Context(self.party.role, self.key_seed)
+        self._program = program(self.party, self._ctx, self.workload, self.seed, self.user)
 
     @classmethod
     def check(cls, workload: Workload, options: NoOptions, user: UserInput | None = None) -> None:

@@ -5,8 +5,8 @@ Systems of other packages are options of the group `system` without a file.
 
 from pathlib import Path
 
-from harness.config.errors import ConfigError, spell, unknown
 from harness.data import data_path
+from harness.errors import ConfigError, spell, unknown
 from harness.registry import others, system_class
 
 CONF_DIR = data_path("conf")

@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from protocols.errors import Unsupported
 from protocols.party import P0, P1, P2, Phase, Role
 from protocols.permllm import cost
 from protocols.permllm.bfv import MAX_IDS
@@ -16,7 +17,7 @@ from protocols.permllm.context import Context
 from protocols.permllm.domain import domain_of
 from protocols.permllm.options import PermLLMOptions
 from protocols.permllm.programs import answer_frac, program
-from protocols.system import Parts, PhaseCost, System, Unsupported
+from protocols.system import Parts, PhaseCost, System
 from protocols.workload import Argmax, Generation, UserInput, Workload
 
 
@@ -28,9 +29,9 @@ class PermLLM(System):
 
     def build(self) -> None:
         """P0's weights are folded and rounded here."""
-        self._ctx = Context(self.party, self.seed, domain_of(self.options))
+        self._ctx = Context(self.party, self.key_seed, domain_of(self.options))
         bits = self.options.weight_bits
-        self._program = program(self.workload, self._ctx, self.seed or 0, bits, self.user)
+        self._program = program(self.workload, self._ctx, self.seed, bits, self.user)
 
     @classmethod
     def check(

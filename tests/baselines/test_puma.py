@@ -6,10 +6,11 @@ import torch
 from baselines.puma.cost import Cost, one_round, rotation
 from baselines.puma.memory import weight_bytes
 from baselines.puma.system import Puma
+from protocols.errors import Unsupported
 from protocols.options import NoOptions
 from protocols.party import P0, P1, P2, ROLES
 from protocols.plain import answer
-from protocols.system import PhaseCost, Unsupported
+from protocols.system import PhaseCost
 from protocols.transformer.spec import Family, TransformerSpec
 from protocols.workload import Argmax, Generation, Layer, Nonlinear, Sampling, UserInput
 from tests.play import FAMILIES, SEED, play, relative, small
@@ -42,7 +43,7 @@ def test_tokens_and_indices_reach_the_user_alone() -> None:
 def test_pads_are_fresh_in_every_evaluation() -> None:
     """With a seed a run repeats itself, but its evaluations do not; without one nothing does."""
     workload = Nonlinear("gelu", (500,))
-    runs = [play(Puma, workload, seed=seed) for seed in (SEED, SEED, None)]
+    runs = [play(Puma, workload, key_seed=key_seed) for key_seed in (SEED, SEED, None)]
     shares = [part[P0][0] for run in runs for (part,) in run.parts]
     assert torch.equal(shares[0], shares[2])
     assert torch.equal(shares[1], shares[3])
