@@ -301,10 +301,16 @@ class RunConfig:
         default=2, metadata=doc("evaluations before them, not measured", AT_LEAST_0)
     )
     threads: int = field(default=1, metadata=doc("threads of compute of each party", AT_LEAST_1))
-    seed: int | None = field(
+    seed: int = field(
         default=1,
         metadata=doc(
-            "of inputs, weights and keys; null: keys of the operating system, as in use",
+            "of synthetic weights and inputs, jitter and loss", "a whole number from 0 to 2^63 - 1"
+        ),
+    )
+    key_seed: int | None = field(
+        default=None,
+        metadata=doc(
+            "of all keys, for tests; null: the operating system draws them",
             "null or a whole number from 0 to 2^63 - 1",
         ),
     )

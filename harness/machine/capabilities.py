@@ -59,7 +59,7 @@ def _remedy(why: str) -> str:
 def require(config: RunConfig) -> None:
     """Raise ConfigError unless this machine can do what the configuration asks for.
 
-    Of remote parties nothing is known here: each reports itself what it missing.
+    Of remote parties nothing is known here: each reports itself what it lacks.
     """
     if isinstance(config.runner, RemoteRunner):
         _require_port(config.runner)

@@ -24,7 +24,7 @@ NOTE = (
 
 
 def print_tables(records: Sequence[Record]) -> None:
-    """Print one table for each experiment, under it a line for each run that needs a argument, and a
+    """Print one table for each experiment, under it a line for each run that needs a remark, and a
     table that compares systems where there are several."""
     for name, unordered in rows.by_experiment(records).items():
         group = sorted(unordered, key=sort_key)
@@ -130,6 +130,8 @@ def _notes(records: Sequence[Record]) -> Iterator[str]:
     columns = [c for c in identity_columns(records) if not _is_constant(c, records)]
     for record in records:
         head = " ".join([*(_named(column, record) for column in columns), record.status])
+        if record.config.get("key_seed") is not None:
+            yield f" {head}: keys from key_seed, for tests: they protect nothing ({record.id})"
         if record.error and record.status != "unsupported":
             yield f" {head}: {record.error} ({show_command(record)})"
         elif record.error:
