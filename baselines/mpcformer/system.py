@@ -94,8 +94,8 @@ class MPCFormer(System):
     def memory_bytes(cls, workload: Workload, options: Settings) -> dict[Role, int]:
         """Masked weights at P0 and P1, with the halves of those that are being opened; the dealer's
         masks come and go in blocks."""
-        online = Footprint(530e6, passing=10 if options.reuse_weight_masks else 2, element=200)
-        roles = {P0: online, P1: online, P2: Footprint(530e6, element=200)}
+        online = Footprint(530e6, passing=10 if options.reuse_weight_masks else 2, element=60)
+        roles = {P0: online, P1: online, P2: Footprint(530e6, element=60)}
         held, found = resident_bytes(workload, options), peaks(roles, sizes(workload))
         return {role: found[role] + (0 if role == P2 else held) for role in found}
 

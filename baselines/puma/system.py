@@ -112,8 +112,8 @@ class Puma(System):
     @classmethod
     def memory_bytes(cls, workload: Workload, options: NoOptions) -> dict[Role, int]:
         """Two parts of 8 bytes a weight at every role; P0 makes them from float32."""
-        other = Footprint(480e6, resident=16, passing=1, element=300)
-        roles = {P0: Footprint(510e6, resident=16, passing=8, element=300), P1: other, P2: other}
+        other = Footprint(480e6, resident=16, passing=1, element=150)
+        roles = {P0: Footprint(510e6, resident=16, passing=8, element=150), P1: other, P2: other}
         tied = isinstance(workload, Generation) and workload.spec.family == "gpt2"
         return peaks(roles, sizes(workload, tables=1 if tied else 2))
 

@@ -67,9 +67,9 @@ def run(args: argparse.Namespace) -> int:
 def compose_points(arguments: Sequence[str], multirun: bool) -> list[RunConfig]:
     """Every configuration of one call, checked. Raises ConfigError."""
     from harness.config.compose import compose_all  # noqa: PLC0415 - Hydra is slow to import
-    from harness.config.overrides import expand_sweep, single_point  # noqa: PLC0415
+    from harness.config.overrides import points  # noqa: PLC0415
 
-    return compose_all(expand_sweep(arguments) if multirun else single_point(arguments))
+    return compose_all(points(arguments, multirun))
 
 
 def run_points(configs: Sequence[RunConfig], call: Call = DEFAULT_CALL) -> list[Record]:

@@ -53,8 +53,10 @@ def expand_sweep(texts: Sequence[str], conf_dir: Path = CONF_DIR) -> list[list[s
     return _own_options([list(point) for point in itertools.product(*axes)])
 
 
-def single_point(texts: Sequence[str]) -> list[list[str]]:
-    """The one point of a call without a sweep, in the form of `expand_sweep`."""
+def points(texts: Sequence[str], multirun: bool) -> list[list[str]]:
+    """The points of a call: those of its sweep, or its only one."""
+    if multirun:
+        return expand_sweep(texts)
     _parse_with_systems(texts)
     return _own_options([list(texts)])
 
@@ -63,18 +65,18 @@ def _parse_with_systems(texts: Sequence[str]) -> list[Override]:
     return parse(texts, (*TOP_KEYS, *options("system")))
 
 
-def _own_options(points: Sequence[Sequence[str]]) -> list[list[str]]:
-    """`points`, with `<system>.<option>` as `system.<option>` where the point is of that system, and
+def _own_options(given: Sequence[Sequence[str]]) -> list[list[str]]:
+    """`given`, with `<system>.<option>` as `system.<option>` where the point is of that system, and
     left out of all others. Points that become equal are one. Raises ConfigError."""
-    systems = [_system_of(point) for point in points]
+    systems = [_system_of(point) for point in given]
     names = [name for name in options("system") if name not in TOP_KEYS]
-    for key in dict.fromkeys(_key(text) for point in points for text in point):
+    for key in dict.fromkeys(_key(text) for point in given for text in point):
         system, _, option = key.partition(".")
         if system in names:
             _check_own(key, system, option, systems)
     made = [
         tuple(own for text in point if (own := _own(text, system, names)))
-        for point, system in zip(points, systems, strict=True)
+        for point, system in zip(given, systems, strict=True)
     ]
     return [list(point) for point in dict.fromkeys(made)]
 

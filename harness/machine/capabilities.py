@@ -1,6 +1,7 @@
 """What runners and shapers need of this machine, whether it is there, and what would mend it."""
 
 import errno
+import os
 import socket
 from dataclasses import dataclass
 
@@ -94,5 +95,5 @@ def _require_port(runner: RemoteRunner) -> None:
             errno.EACCES: "take a port of 1024 or above",
         }
         remedy = remedies.get(error.errno or 0, "give an address of this machine, or 0.0.0.0")
-        reason = (error.strerror or str(error)).lower()
+        reason = os.strerror(error.errno).lower() if error.errno else str(error)
         raise ConfigError("runner.listen", f"{runner.listen}: {reason}; {remedy}") from None

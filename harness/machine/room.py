@@ -16,7 +16,7 @@ from protocols.footprint import Footprint, peak, sizes
 from protocols.workload import Generation, Layer
 
 HARNESS = Footprint(320e6)  # this process, while parties work
-VERIFICATION = Footprint(320e6, resident=4, element=100)  # the model in the clear: float32 weights
+VERIFICATION = Footprint(320e6, resident=4, element=30)  # the model in the clear: float32 weights
 IDLE_PARTY_BYTES = 450_000_000  # a party that has given its weights back, while answers are checked
 RECORD_BYTES, TRACE_BYTES = 1_000_000, 64_000_000  # of one run, at most
 CGROUPS = (  # limit and use of a container: version 2, version 1

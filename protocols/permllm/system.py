@@ -88,9 +88,9 @@ class PermLLM(System):
     @classmethod
     def memory_bytes(cls, workload: Workload, options: PermLLMOptions) -> dict[Role, int]:
         """P0 keeps integer weights, and makes them from float32; P1 keeps the masked ones."""
-        p0 = Footprint(KERNELS, options.weight_bits / 8, passing=6, element=100)
-        p1 = Footprint(KERNELS + 30e6, resident=8, element=100)
-        p2 = Footprint(KERNELS, element=100)
+        p0 = Footprint(KERNELS, options.weight_bits / 8, passing=6, element=50)
+        p1 = Footprint(KERNELS + 30e6, resident=8, element=50)
+        p2 = Footprint(KERNELS, element=50)
         return peaks({P0: p0, P1: p1, P2: p2}, sizes(workload))
 
 

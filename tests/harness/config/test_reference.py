@@ -78,7 +78,7 @@ def test_list_explains_a_name(capsys: pytest.CaptureFixture[str]) -> None:
     ("name", "line"),
     [
         ("network", "  nexus           100 Mbit/s, 80 ms RTT: NEXUS's WAN"),
-        ("generate", "  it sets repeat=1 threads=2 warmup=0 timeout_s=600 seed=null too"),
+        ("generate", "  it sets repeat=1 threads=2 warmup=0 timeout_s=600 too"),
         ("kv_len", "key of experiment=layer:"),
         ("mpcformer.approx", "key of system=mpcformer:"),
         ("calibration.strict", "key of every run:"),
