@@ -1,0 +1,74 @@
+"""Who read which stream under whose key: the ledger of a session, and what must hold of it."""
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+
+from protocols.party import Role
+from tests.views.watch import Read, Session
+
+BYTES = {"int32": 4, "int64": 8, "permutation": 8}
+
+# By system: the keys that may be there, named after the roles that hold them, and the names of the
+# streams that may be read under each. Keys of one role are roots, from which others are made.
+KEYS: dict[str, dict[str, str]] = {
+    "permllm": {"k02": r"model/.+|\d+/p0p2/.+", "k12": r"\d+/p1p2/.+", "k2": r""},
+    "mpcformer": {"k02": r"model/.+|\d+/\d+(/b)?", "k12": r"model/.+|\d+/\d+(/b)?", "k2": r""},
+    "puma": {
+        **dict.fromkeys(("k01", "k02", "k12"), r"model|evaluation/\d+"),
+        **dict.fromkeys(("k0", "k1", "k2"), r""),
+    },
+}
+
+
+def key_name(holders: frozenset[Role]) -> str:
+    """k02 for the key of P0 and P2."""
+    return "k" + "".join(sorted(role[1:] for role in holders))
+
+
+def complaints(session: Session, keys: Mapping[str, str]) -> list[str]:
+    """What is wrong with the session's keys and streams, in words; [] where all is right."""
+    found = _wrong_keys(session, keys)
+    times: dict[tuple[Role, bytes, str], list[Read]] = defaultdict(list)
+    for read in session.reads:
+        times[read.role, read.key, read.name].append(read)
+        name = key_name(session.holders[read.key])
+        if not re.fullmatch(keys.get(name, ""), read.name):
+            found.append(f"{read.role} reads {read.name} under {name}")
+    for (role, key, name), reads in times.items():
+        if len(reads) > 1 and not (name.startswith("model/") and _same(reads)):
+            found.append(f"{role} reads {name} {len(reads)} times")
+        for peer in session.holders[key] - {role}:
+            if _size(reads[0]) != sum(_size(read) for read in times.get((peer, key, name), [])[:1]):
+                found.append(f"{role} and {peer} read different lengths of {name}")
+    return sorted(set(found))
+
+
+def _wrong_keys(session: Session, keys: Mapping[str, str]) -> list[str]:
+    """Keys of the wrong roles, and keys that travel to a role that does not use them."""
+    held = {key_name(holders) for holders in session.holders.values()}
+    found = [f"there is a key {name}" for name in held - keys.keys()]
+    for message in session.received:
+        if session.is_key(message.tensor):
+            holders = session.holders[message.tensor.numpy().tobytes()]
+            if message.to not in holders:
+                found.append(f"{message.to} is sent {key_name(holders)}")
+    return found
+
+
+def _same(reads: list[Read]) -> bool:
+    return all(read.draws == reads[0].draws for read in reads)
+
+
+def _size(read: Read) -> int:
+    return sum(BYTES[kind] * count for kind, count in read.draws)
+
+
+def entries(session: Session, role: Role) -> list[str]:
+    """One line a stream that a role read, in order: key, name, and the kinds and numbers drawn."""
+    lines = []
+    for read in session.reads:
+        if read.role == role:
+            drawn = ", ".join(f"{kind} {count}" for kind, count in read.draws)
+            lines.append(f"{key_name(session.holders[read.key])} {read.name}: {drawn}")
+    return lines

@@ -1,0 +1,176 @@
+"""Sessions of three parties as threads, in which every message and every stream of a key is noted.
+
+A test learns what a role received, which role read which stream under which key, and who holds that
+key. Keys follow from `seed` alone, so that a session can be played again, the same but for the words
+of some keys (`Redraw`) or of one stream (`Fault`).
+"""
+
+import hashlib
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+from torch import Tensor
+
+from protocols.arith.prg import KEY_BYTES, Prg, Stream
+from protocols.arith.ring import use_threads
+from protocols.memory import MemoryParty, run_parties
+from protocols.party import ROLES, Phase, Role
+
+Walk = Callable[[MemoryParty], object]  # all that one role does in a session
+
+
+@dataclass(frozen=True)
+class Received:
+    """One tensor. place: which message of its source it came in, and which tensor of it it was."""
+
+    to: Role
+    source: Role
+    phase: Phase
+    place: tuple[int, int]
+    tensor: Tensor
+
+
+@dataclass(frozen=True)
+class Read:
+    """One stream that a role opened. draws: kind and number of elements, in order."""
+
+    role: Role
+    key: bytes
+    name: str
+    draws: list[tuple[str, int]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A mistake with a stream, made by all its readers. name: the stream that is read in its place;
+    draw: given the name and all draws so far, changes the last one."""
+
+    name: Callable[[str], str] = lambda name: name
+    draw: Callable[[str, list[Tensor]], object] = lambda name, draws: None
+
+
+@dataclass(frozen=True)
+class Redraw:
+    """Other words in the streams of `keys`, but for those whose names begin with one of `fixed`; no
+    other permutations. salt: which of all the other words."""
+
+    keys: frozenset[bytes]
+    salt: int
+    fixed: tuple[str, ...] = ()
+
+    def key(self, prg_key: bytes, name: str, stream_key: bytes) -> bytes | None:
+        """The key of a stream's other words, if it gets any."""
+        if prg_key not in self.keys or name.startswith(self.fixed):
+            return None
+        return _hash(stream_key, self.salt)
+
+
+@dataclass
+class Session:
+    """What was noted. holders: the roles that made a generator of a key."""
+
+    received: list[Received] = field(default_factory=list)
+    reads: list[Read] = field(default_factory=list)
+    holders: dict[bytes, frozenset[Role]] = field(default_factory=dict)
+
+    def view(self, role: Role) -> list[Tensor]:
+        """What a role received in numbers, by source and in order: no keys, no ciphertexts."""
+        mine = [r for r in self.received if r.to == role and not self.is_key(r.tensor)]
+        return [r.tensor for r in sorted(mine, key=lambda r: (r.source, r.place))]
+
+    def is_key(self, tensor: Tensor) -> bool:
+        """Whether a message is a key that somebody used."""
+        return tensor.dtype == torch.uint8 and tensor.numpy().tobytes() in self.holders
+
+    def unknown_to(self, role: Role) -> frozenset[bytes]:
+        """The keys that a role does not hold."""
+        return frozenset(key for key, roles in self.holders.items() if role not in roles)
+
+
+RIGHT = Fault()
+
+
+def watch(
+    walk: Walk,
+    seed: int = 0,
+    redraw: Redraw | None = None,
+    fault: Fault = RIGHT,
+) -> Session:
+    """Play one session, with keys that follow from `seed`."""
+    session, here, lock = Session(), threading.local(), threading.Lock()
+    make, receive = Prg.__init__, MemoryParty.recv
+
+    def prg(self: Prg, key: bytes) -> None:
+        make(self, key)
+        with lock:
+            session.holders[key] = session.holders.get(key, frozenset()) | {here.role}
+
+    def stream(self: Prg, name: str) -> Stream:
+        name = fault.name(name)
+        own = self.key(name)
+        read = Read(here.role, self._key, name)
+        session.reads.append(read)
+        fresh = None if redraw is None else redraw.key(self._key, name, own)
+        return _Watched(own, fresh, read, fault)
+
+    def recv(self: MemoryParty, source: Role) -> tuple[Tensor, ...]:
+        tensors = receive(self, source)
+        number, phase = here.heard.get(source, 0), self._current()
+        here.heard[source] = number + 1
+        copies = [(number, i, tensor.clone()) for i, tensor in enumerate(tensors)]
+        session.received.extend(
+            Received(self.role, source, phase, (n, i), tensor) for n, i, tensor in copies
+        )
+        return tensors
+
+    def live(party: MemoryParty) -> object:
+        here.role, here.heard = party.role, {}
+        use_threads(1)
+        return walk(party)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Prg, "__init__", prg)
+        patch.setattr(Prg, "root", lambda *names: Prg(_hash(str(names[-1]).encode(), seed)))
+        patch.setattr(Prg, "stream", stream)
+        patch.setattr(MemoryParty, "recv", recv)
+        run_parties(dict.fromkeys(ROLES, live))
+    return session
+
+
+class _Watched(Stream):
+    """A stream that notes its draws. With a second key, that one gives all but permutations."""
+
+    def __init__(self, key: bytes, fresh: bytes | None, read: Read, fault: Fault) -> None:
+        super().__init__(key)
+        self._fresh = None if fresh is None else Stream(fresh)
+        self._read, self._fault = read, fault
+        self._draws: list[Tensor] = []
+        self._ordering = False
+
+    def _fill(self, out: Tensor) -> Tensor:
+        super()._fill(out)
+        if self._ordering:
+            return out
+        self._note(str(out.dtype).removeprefix("torch."), out)
+        if self._fresh is not None:
+            self._fresh._fill(out)
+        self._draws.append(out)
+        self._fault.draw(self._read.name, self._draws)
+        return out
+
+    def permutations(self, rows: int, n: int) -> Tensor:
+        self._ordering = True
+        out = super().permutations(rows, n)
+        self._ordering = False
+        self._note("permutation", out)
+        return out
+
+    def _note(self, kind: str, out: Tensor) -> None:
+        self._read.draws.append((kind, out.numel()))
+
+
+def _hash(name: bytes, seed: int) -> bytes:
+    return hashlib.blake2b(name, salt=seed.to_bytes(16, "little"), digest_size=KEY_BYTES).digest()
