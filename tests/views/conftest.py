@@ -44,6 +44,9 @@ def affine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(system, "domain_of", lambda options: Affine())
     monkeypatch.setattr(select, "Selector", IdealSelection)
     monkeypatch.setattr(select, "Server", IdealSelection)
+    monkeypatch.setattr(select, "query_shape", lambda n: NOTHING.shape, raising=False)
+    monkeypatch.setattr(select, "public_key_bytes", NOTHING.numel, raising=False)
+    monkeypatch.setattr(select, "reply_bytes", NOTHING.numel, raising=False)
 
 
 @pytest.fixture(autouse=True)

@@ -9,14 +9,24 @@ from tests.views.watch import Read, Session
 
 BYTES = {"int32": 4, "int64": 8, "permutation": 8}
 
+PICKERS = dict.fromkeys(("k0", "k1", "k2"), r"draws")  # P1's sampling; the others pick nothing
+
 # By system: the keys that may be there, named after the roles that hold them, and the names of the
-# streams that may be read under each. Keys of one role are roots, from which others are made.
+# streams that may be read under each.
 KEYS: dict[str, dict[str, str]] = {
-    "permllm": {"k02": r"model/.+|\d+/p0p2/.+", "k12": r"\d+/p1p2/.+", "k2": r""},
-    "mpcformer": {"k02": r"model/.+|\d+/\d+(/b)?", "k12": r"model/.+|\d+/\d+(/b)?", "k2": r""},
+    "permllm": {
+        **PICKERS,
+        "k02": r"model/.+|\d+/p0p2/.+",  # U; permutations, pads t, r, τ0, w0, dithers ρ
+        "k12": r"\d+/p1p2/.+",  # masks λ, μ, the known part m of truncated ones
+        "k2": r"draws|\d+/p2/.+",  # the low bits ℓ of truncated masks
+    },
+    "mpcformer": {
+        **PICKERS,
+        **dict.fromkeys(("k02", "k12"), r"model/.+|\d+/\d+(/b)?"),  # triples, bits, masks
+    },
     "puma": {
-        **dict.fromkeys(("k01", "k02", "k12"), r"model|evaluation/\d+"),
-        **dict.fromkeys(("k0", "k1", "k2"), r""),
+        **PICKERS,
+        **dict.fromkeys(("k01", "k02", "k12"), r"model|evaluation/\d+"),  # κ_1, κ_0, κ_2
     },
 }
 

@@ -12,6 +12,8 @@ should see comes out exactly, and what P1 then makes of it and returns is consta
 of its own would be. (What the shifts' carries show is the subject of `test_redraw`.)
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -24,7 +26,8 @@ SPARE = 12  # a relation that is not there passes as many redraws with probabili
 
 
 class Affine(Ring64):
-    """Z_2^64 without shifts. Decoded values, on which P1's functions work, are small and arbitrary."""
+    """Z_2^64 without shifts, so without low bits that a shift would cut. Decoded values, on which P1's
+    functions work, are small and arbitrary."""
 
     def decode(self, x: Tensor, frac: int) -> Tensor:
         """In [-1, 1), from the low bits."""
@@ -34,6 +37,14 @@ class Affine(Ring64):
         """Uniform: there is nothing to keep safe."""
         return stream.int64(*shape)
 
+    def round_mask(self, mask: Tensor, bits: int) -> Tensor:
+        """All bits."""
+        return mask
+
+    def low_bits(self, stream: Stream, bits: int, *shape: int) -> Tensor:
+        """Drawn, but 0."""
+        return super().low_bits(stream, bits, *shape) * 0
+
     def truncate_mask(self, mask: Tensor, bits: int) -> Tensor:
         """All bits."""
         return mask
@@ -42,9 +53,17 @@ class Affine(Ring64):
         """All bits."""
         return delta
 
-    def window(self, half: Tensor, shift: int) -> Tensor:
-        """half mod 2^32."""
-        return half.to(torch.int32)
+    def window_mask(self, mask: Tensor, shift: int) -> Tensor:
+        """λ mod 2^32."""
+        return mask.to(torch.int32)
+
+    def window_value(self, delta: Tensor, shift: int) -> Tensor:
+        """Δ mod 2^32."""
+        return delta.to(torch.int32)
+
+    def window_limit(self, frac: int) -> float:
+        """None."""
+        return math.inf
 
 
 def relations(walk: Walk, role: Role, known: tuple[str, ...] = (), fault: Fault = RIGHT) -> int:

@@ -108,6 +108,9 @@ def watch(
         with lock:
             session.holders[key] = session.holders.get(key, frozenset()) | {here.role}
 
+    def root(_: int | None, name: str) -> Prg:
+        return Prg(_hash(f"{here.role}/{name}".encode(), seed))
+
     def stream(self: Prg, name: str) -> Stream:
         name = fault.name(name)
         own = self.key(name)
@@ -133,7 +136,7 @@ def watch(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Prg, "__init__", prg)
-        patch.setattr(Prg, "root", lambda *names: Prg(_hash(str(names[-1]).encode(), seed)))
+        patch.setattr(Prg, "root", root)
         patch.setattr(Prg, "stream", stream)
         patch.setattr(MemoryParty, "recv", recv)
         run_parties(dict.fromkeys(ROLES, live))
