@@ -1,17 +1,23 @@
 """How many relations a role can read off its view: the rank test.
 
-A role's view over a session is every word it received. Play the session again and again with other
-words in all streams whose keys the role does not hold, everything else the same: data, permutations,
-the role's own keys. A sum (mod 2) of words of the view that never changes owes nothing to those pads:
-it is a relation that the role has learnt. Their number is the view's words less the rank mod 2 of the
-changes. It must be 0 for P0 and P2; for P1 the number of values that it is meant to see.
+A role's view over a session is every word it received, a function of the words that it does not know:
+those of the streams whose keys it does not hold. Play the session again with each of these words
+greater by 2^32 or not, by a coin. Products of two such changes are multiples of 2^64, so the view
+changes by 2^32·J·e for the coins e and the matrix J of its derivatives, exactly. A row of J that
+depends (mod 2) on the others is a relation between words of the view that owes nothing to the pads: the
+role has learnt it. So the rank of J is found from about as many sessions as the view has words. Missing
+rows must be 0 for P0 and P2, and for P1 the number of values that it is meant to see.
 
-Sums of words are all there is while every step is affine in its pads, which shifts are not. `Affine` is
-the ring without them: windows and truncations keep all their bits, the same code runs, everything P1
-should see comes out exactly, and what P1 then makes of it and returns is constant with it, as an input
-of its own would be. (What the shifts' carries show is the subject of `test_redraw`.)
+That needs steps without shifts. `Affine` is PermLLM's ring without them: the same code runs, windows and
+truncations keep all their bits, and what P1 should see comes out exactly. P1's functions f work on its
+low bits, which never change: its reply is an input like any other. (What carries of shifts would show is
+the subject of `test_redraw`.)
+
+Systems that compute with bits are played with all unknown words drawn anew (`nudged=False`) and the last
+bit of every word is looked at: that finds the relations that are sums of words, whatever the pads.
 """
 
+import itertools
 import math
 
 import torch
@@ -20,14 +26,16 @@ from torch import Tensor
 from protocols.arith.prg import Stream
 from protocols.party import Role
 from protocols.permllm.domain import Ring64
-from tests.views.watch import RIGHT, Fault, Redraw, Walk, watch
+from tests.views.watch import NUDGED_BIT, RIGHT, Change, Fault, Walk, watch
 
 SPARE = 12  # a relation that is not there passes as many redraws with probability 2^-12
 
 
 class Affine(Ring64):
-    """Z_2^64 without shifts, so without low bits that a shift would cut. Decoded values, on which P1's
-    functions work, are small and arbitrary."""
+    """Z_2^64 without shifts, so without low bits that a shift would cut; windows are as wide. Decoded
+    values, on which P1's functions work, are small and arbitrary."""
+
+    window_dtype = torch.int64
 
     def decode(self, x: Tensor, frac: int) -> Tensor:
         """In [-1, 1), from the low bits."""
@@ -35,6 +43,10 @@ class Affine(Ring64):
 
     def safe_mask(self, stream: Stream, bits: int, *shape: int) -> Tensor:
         """Uniform: there is nothing to keep safe."""
+        return stream.int64(*shape)
+
+    def narrow_mask(self, stream: Stream, *shape: int, scale: float = 1.0) -> Tensor:
+        """As wide as any."""
         return stream.int64(*shape)
 
     def round_mask(self, mask: Tensor, bits: int) -> Tensor:
@@ -54,39 +66,50 @@ class Affine(Ring64):
         return delta
 
     def window_mask(self, mask: Tensor, shift: int) -> Tensor:
-        """λ mod 2^32."""
-        return mask.to(torch.int32)
+        """All bits."""
+        return mask
 
     def window_value(self, delta: Tensor, shift: int) -> Tensor:
-        """Δ mod 2^32."""
-        return delta.to(torch.int32)
+        """All bits."""
+        return delta
+
+    def widen(self, window: Tensor, bits: int) -> Tensor:
+        """As it is."""
+        return window
 
     def window_limit(self, frac: int) -> float:
         """None."""
         return math.inf
 
 
-def relations(walk: Walk, role: Role, known: tuple[str, ...] = (), fault: Fault = RIGHT) -> int:
+def relations(
+    walk: Walk,
+    role: Role,
+    known: tuple[str, ...] = (),
+    fault: Fault = RIGHT,
+    nudged: bool = True,
+) -> int:
     """The number of relations between the words that `role` received in a session.
 
     known: beginnings of the names of streams that it may know, although it does not.
     """
     first = watch(walk, fault=fault)
-    base, unknown = _parities(first.view(role)), first.unknown_to(role)
+    bit = NUDGED_BIT if nudged else 0
+    base, unknown = _bits(first.view(role), bit), first.unknown_to(role)
     words = sum(tensor.numel() for tensor in first.view(role))
     pivots: dict[int, int] = {}
     salt = idle = 0
     while len(pivots) < words and idle < SPARE:
         salt += 1
-        again = watch(walk, redraw=Redraw(unknown, salt, known), fault=fault)
-        idle = 0 if _adds(pivots, base ^ _parities(again.view(role))) else idle + 1
+        again = watch(walk, Change(unknown, salt, nudged, known), fault)
+        idle = 0 if _adds(pivots, base ^ _bits(again.view(role), bit)) else idle + 1
     return words - len(pivots)
 
 
-def _parities(view: list[Tensor]) -> int:
-    """The last bits of all words, as one number."""
-    bits = [((tensor.reshape(-1) & 1) == 1).tolist() for tensor in view]
-    return int("".join("01"[bit] for part in bits for bit in part) or "0", 2)
+def _bits(view: list[Tensor], bit: int) -> int:
+    """One bit of every word, as one number."""
+    bits = [((tensor.reshape(-1) >> bit) & 1).tolist() for tensor in view]
+    return int("".join(map(str, itertools.chain(*bits))) or "0", 2)
 
 
 def _adds(pivots: dict[int, int], row: int) -> bool:

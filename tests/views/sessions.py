@@ -71,7 +71,7 @@ def attention(domain: Domain, tokens: int, width: int = 1) -> Walk:
             given = torch.arange(3) + token / 8 if party.role == P1 else [None] * 3
             with party.phase("offline"):
                 ctx.begin_offline()
-                weighted(softmax([scores(*[x.offline() for x in inputs])], 16), 14)
+                weighted(softmax([scores(*[x.offline() for x in inputs])], 16), 14, 0)
             ctx.begin_online()
             if party.role == P2:
                 continue
@@ -80,7 +80,7 @@ def attention(domain: Domain, tokens: int, width: int = 1) -> Walk:
                     x.online(None if own is None else own.expand(1, 1, width))
                     for x, own in zip(inputs, given, strict=True)
                 )
-                weighted(softmax([scores(q, k, v)], 16), 14)
+                weighted(softmax([scores(q, k, v)], 16), 14, 0)
 
     return walk
 

@@ -6,12 +6,10 @@ import pytest
 
 from baselines.mpcformer.settings import Settings
 from harness.registry import system_class
-from protocols.party import P2
-from protocols.permllm.system import PermLLM
 from protocols.workload import Argmax, Generation, Layer, Linear, Nonlinear, Workload
 from tests.play import FAMILIES, small
-from tests.views.ledger import KEYS, complaints, entries
-from tests.views.sessions import tiny, whole
+from tests.views.ledger import KEYS, complaints
+from tests.views.sessions import whole
 from tests.views.watch import watch
 
 REUSED = Settings("exact", reuse_weight_masks=True, truncation="exact")

@@ -2,7 +2,7 @@
 
 A test learns what a role received, which role read which stream under which key, and who holds that
 key. Keys follow from `seed` alone, so that a session can be played again, the same but for the words
-of some keys (`Redraw`) or of one stream (`Fault`).
+of some keys (`Change`) or of one stream (`Fault`).
 """
 
 import hashlib
@@ -53,19 +53,29 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Redraw:
-    """Other words in the streams of `keys`, but for those whose names begin with one of `fixed`; no
-    other permutations. salt: which of all the other words."""
+class Change:
+    """Changes of the words of some streams, drawn anew for each `salt`: of those under `keys` whose names
+    do not begin with one of `fixed`. Permutations stay. nudge: 64-bit words change by 2^32 or not at
+    all; else all words are others.
+    """
 
     keys: frozenset[bytes]
     salt: int
+    nudge: bool
     fixed: tuple[str, ...] = ()
 
-    def key(self, prg_key: bytes, name: str, stream_key: bytes) -> bytes | None:
-        """The key of a stream's other words, if it gets any."""
+    def stream(self, prg_key: bytes, name: str, stream_key: bytes) -> Stream | None:
+        """Where the changes of a stream come from, if it is to change."""
         if prg_key not in self.keys or name.startswith(self.fixed):
             return None
-        return _hash(stream_key, self.salt)
+        return Stream(_hash(stream_key, self.salt))
+
+    def apply(self, changes: Stream, out: Tensor) -> None:
+        """Change `out` in place."""
+        if not self.nudge:
+            changes._fill(out)
+        elif out.dtype == torch.int64:
+            out += (changes.int64(*out.shape) & 1) << NUDGED_BIT
 
 
 @dataclass
@@ -91,14 +101,10 @@ class Session:
 
 
 RIGHT = Fault()
+NUDGED_BIT = 32
 
 
-def watch(
-    walk: Walk,
-    seed: int = 0,
-    redraw: Redraw | None = None,
-    fault: Fault = RIGHT,
-) -> Session:
+def watch(walk: Walk, change: Change | None = None, fault: Fault = RIGHT, seed: int = 0) -> Session:
     """Play one session, with keys that follow from `seed`."""
     session, here, lock = Session(), threading.local(), threading.Lock()
     make, receive = Prg.__init__, MemoryParty.recv
@@ -116,8 +122,7 @@ def watch(
         own = self.key(name)
         read = Read(here.role, self._key, name)
         session.reads.append(read)
-        fresh = None if redraw is None else redraw.key(self._key, name, own)
-        return _Watched(own, fresh, read, fault)
+        return _Watched(own, read, fault, change and change.stream(self._key, name, own), change)
 
     def recv(self: MemoryParty, source: Role) -> tuple[Tensor, ...]:
         tensors = receive(self, source)
@@ -144,12 +149,14 @@ def watch(
 
 
 class _Watched(Stream):
-    """A stream that notes its draws. With a second key, that one gives all but permutations."""
+    """A stream that notes its draws, and changes all but permutations."""
 
-    def __init__(self, key: bytes, fresh: bytes | None, read: Read, fault: Fault) -> None:
+    def __init__(
+        self, key: bytes, read: Read, fault: Fault, changes: Stream | None, change: Change | None
+    ) -> None:
         super().__init__(key)
-        self._fresh = None if fresh is None else Stream(fresh)
         self._read, self._fault = read, fault
+        self._changes, self._change = changes, change
         self._draws: list[Tensor] = []
         self._ordering = False
 
@@ -158,8 +165,8 @@ class _Watched(Stream):
         if self._ordering:
             return out
         self._note(str(out.dtype).removeprefix("torch."), out)
-        if self._fresh is not None:
-            self._fresh._fill(out)
+        if self._change is not None and self._changes is not None:
+            self._change.apply(self._changes, out)
         self._draws.append(out)
         self._fault.draw(self._read.name, self._draws)
         return out
