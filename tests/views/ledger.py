@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from protocols.party import Role
 from tests.views.watch import Read, Session
 
-BYTES = {"int32": 4, "int64": 8, "permutation": 8}
-
 PICKERS = dict.fromkeys(("k0", "k1", "k2"), r"draws")  # P1's sampling; the others pick nothing
 
 # By system: the keys that may be there, named after the roles that hold them, and the names of the
@@ -67,11 +65,12 @@ def _wrong_keys(session: Session, keys: Mapping[str, str]) -> list[str]:
 
 
 def _same(reads: list[Read]) -> bool:
-    return all(read.draws == reads[0].draws for read in reads)
+    """Whether a stream was read to the same end each time."""
+    return len({_size(read) for read in reads}) == 1
 
 
 def _size(read: Read) -> int:
-    return sum(BYTES[kind] * count for kind, count in read.draws)
+    return sum(words.nbytes for _, words in read.draws)
 
 
 def entries(session: Session, role: Role) -> list[str]:
@@ -79,6 +78,6 @@ def entries(session: Session, role: Role) -> list[str]:
     lines = []
     for read in session.reads:
         if read.role == role:
-            drawn = ", ".join(f"{kind} {count}" for kind, count in read.draws)
+            drawn = ", ".join(f"{kind} {words.numel()}" for kind, words in read.draws)
             lines.append(f"{key_name(session.holders[read.key])} {read.name}: {drawn}")
     return lines

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from baselines.mpcformer.attention import cache
+from baselines.mpcformer.attention import cache as kept_rows
 from baselines.mpcformer.context import Context as BeaverContext
 from baselines.mpcformer.fixed_weight import FixedWeight
 from baselines.mpcformer.matrix import Matrix
@@ -24,7 +24,7 @@ from protocols.permllm.permuted import Permuted
 from protocols.permllm.share import Input
 from protocols.system import System
 from protocols.transformer.spec import Family, TransformerSpec
-from protocols.workload import Workload, steps
+from protocols.workload import UserInput, Workload, steps
 from tests.views.watch import Walk
 
 
@@ -36,13 +36,17 @@ def tiny(family: Family, n_kv_heads: int | None = None) -> TransformerSpec:
 
 
 def whole(
-    system: type[System], workload: Workload, options: Any = None, evaluations: int = 1
+    system: type[System],
+    workload: Workload,
+    options: Any = None,
+    evaluations: int = 1,
+    user: UserInput | None = None,
 ) -> Walk:
     """A system, from its keys through all steps of some evaluations."""
     chosen = system.Options() if options is None else options
 
     def walk(party: MemoryParty) -> None:
-        role = system(party, workload, 7, chosen)
+        role = system(party, workload, 7, chosen, user if party.role == P1 else None)
         with party.phase("prepare"):
             role.prepare()
         for step in list(range(len(steps(workload)))) * evaluations:
@@ -56,19 +60,21 @@ def whole(
     return walk
 
 
-def attention(domain: Domain, tokens: int, width: int = 1) -> Walk:
-    """PermLLM's attention with its cache, one head and one token at a time, on P1's q, k and v."""
+def attention(domain: Domain, rows: Tensor) -> Walk:
+    """PermLLM's attention with its cache, one head and one token at a time, on P1's q, k and v: rows,
+    float64 (tokens, 3, width)."""
+    tokens, _, width = rows.shape
 
     def walk(party: MemoryParty) -> None:
         ctx = Context(party, None, domain)
-        rows = Cache(1, width, domain.dtype)
+        cache = Cache(1, width, domain.dtype)
         with party.phase("prepare"):
             ctx.establish()
         inputs = [Input(ctx, name, (1, 1, width), 14) for name in "qkv"]
-        scores, weighted = Scores(ctx, "scores", rows), WeightedSum(ctx, "sum", rows)
+        scores, weighted = Scores(ctx, "scores", cache), WeightedSum(ctx, "sum", cache)
         softmax = Permuted(ctx, "softmax", lambda x: torch.softmax(x, dim=-1))
         for token in range(tokens):
-            given = torch.arange(3) + token / 8 if party.role == P1 else [None] * 3
+            given = rows[token] if party.role == P1 else [None] * 3
             with party.phase("offline"):
                 ctx.begin_offline()
                 weighted(softmax([scores(*[x.offline() for x in inputs])], 16), 14, 0)
@@ -128,10 +134,10 @@ def opened_matrix(ctx: BeaverContext) -> Callable[[Tensor], Tensor]:
 
 def cached_products(ctx: BeaverContext) -> Callable[[Tensor, Tensor], None]:
     """Scores of a new token and a sum with them; rows stay in the cache from time to time."""
-    rows = cache(ctx, 1, 2)
+    kept = kept_rows(ctx, 1, 2)
 
     def function(q: Tensor, k: Tensor) -> None:
-        rows.weighted(rows.scores(q, k, k) + q.sum(-1, keepdim=True))
+        kept.weighted(kept.scores(q, k, k) + q.sum(-1, keepdim=True))
 
     return function
 

@@ -7,6 +7,7 @@ role may learn in that session, of which it then learns more), the ledger, or th
 import re
 
 import pytest
+import torch
 from torch import Tensor
 
 from protocols.party import P0, P1, Role
@@ -47,7 +48,7 @@ def kept(stream: str) -> Fault:
 LINEAR = whole(PermLLM, Linear(1, FEW, FEW), evaluations=2)
 GELU = whole(PermLLM, Nonlinear("gelu", (FEW,)), evaluations=2)
 ARGMAX = whole(PermLLM, Argmax(FEW), evaluations=2)
-ATTENTION = attention(Affine(), tokens=2)
+ATTENTION = attention(Affine(), torch.arange(6.0).reshape(2, 3, 1))
 
 # The session, who looks, the relations it may learn, and the mistake.
 PERMLLM: dict[str, tuple[Walk, Role, int, Fault]] = {

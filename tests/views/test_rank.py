@@ -91,7 +91,7 @@ def test_permllm(name: str) -> None:
 
 
 def test_permllm_attention_over_three_tokens() -> None:
-    walk = attention(Affine(), tokens=3, width=2)
+    walk = attention(Affine(), torch.arange(18.0).reshape(3, 3, 2))
     assert relations(walk, P0) == 0
     assert relations(walk, P1) == 1 + 2 + 3  # the scores of each token
 

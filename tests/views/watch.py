@@ -35,12 +35,12 @@ class Received:
 
 @dataclass(frozen=True)
 class Read:
-    """One stream that a role opened. draws: kind and number of elements, in order."""
+    """One stream that a role opened. draws: kind and words, in order."""
 
     role: Role
     key: bytes
     name: str
-    draws: list[tuple[str, int]] = field(default_factory=list)
+    draws: list[tuple[str, Tensor]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,11 @@ class Session:
     reads: list[Read] = field(default_factory=list)
     holders: dict[bytes, frozenset[Role]] = field(default_factory=dict)
 
-    def view(self, role: Role) -> list[Tensor]:
-        """What a role received in numbers, by source and in order: no keys, no ciphertexts."""
-        mine = [r for r in self.received if r.to == role and not self.is_key(r.tensor)]
-        return [r.tensor for r in sorted(mine, key=lambda r: (r.source, r.place))]
+    def view(self, role: Role, *sources: Role) -> list[Tensor]:
+        """What a role received of some sources (default: of all), but for keys, by source in order."""
+        chosen = [r for r in self.received if r.to == role and r.source in (sources or ROLES)]
+        ordered = sorted(chosen, key=lambda r: (r.source, r.place))
+        return [r.tensor for r in ordered if not self.is_key(r.tensor)]
 
     def is_key(self, tensor: Tensor) -> bool:
         """Whether a message is a key that somebody used."""
@@ -179,7 +180,7 @@ class _Watched(Stream):
         return out
 
     def _note(self, kind: str, out: Tensor) -> None:
-        self._read.draws.append((kind, out.numel()))
+        self._read.draws.append((kind, out))
 
 
 def _hash(name: bytes, seed: int) -> bytes:
