@@ -14,9 +14,9 @@ PICKERS = dict.fromkeys(("k0", "k1", "k2"), r"draws")  # P1's sampling; the othe
 KEYS: dict[str, dict[str, str]] = {
     "permllm": {
         **PICKERS,
-        "k02": r"model/.+|\d+/p0p2/.+",  # U; permutations, pads t, r, τ0, w0, dithers ρ
-        "k12": r"\d+/p1p2/.+",  # masks λ, μ, the known part m of truncated ones
-        "k2": r"draws|\d+/p2/.+",  # the low bits ℓ of truncated masks
+        "k02": r"model/.+|(\d+/)+p0p2/.+",  # U; permutations, pads t, r, τ0, w0, dithers ρ
+        "k12": r"(\d+/)+p1p2/.+",  # masks λ, μ, the known part m of truncated ones
+        "k2": r"draws|(\d+/)+p2/.+",  # the low bits ℓ of truncated masks
     },
     "mpcformer": {
         **PICKERS,
@@ -73,11 +73,12 @@ def _size(read: Read) -> int:
     return sum(words.nbytes for _, words in read.draws)
 
 
-def entries(session: Session, role: Role) -> list[str]:
-    """One line a stream that a role read, in order: key, name, and the kinds and numbers drawn."""
-    lines = []
+def draws(session: Session, role: Role) -> dict[str, str]:
+    """What a role drew, by key and step: kinds and numbers in order, of the last time it did."""
+    found = {}
     for read in session.reads:
         if read.role == role:
+            step = re.sub(r"^(\d+/)+p\d(p\d)?/", "", read.name)
             drawn = ", ".join(f"{kind} {words.numel()}" for kind, words in read.draws)
-            lines.append(f"{key_name(session.holders[read.key])} {read.name}: {drawn}")
-    return lines
+            found[f"{key_name(session.holders[read.key])} {step}"] = drawn
+    return found

@@ -115,8 +115,9 @@ def watch(walk: Walk, change: Change | None = None, fault: Fault = RIGHT, seed: 
         with lock:
             session.holders[key] = session.holders.get(key, frozenset()) | {here.role}
 
-    def root(_: int | None, name: str) -> Prg:
-        return Prg(_hash(f"{here.role}/{name}".encode(), seed))
+    def root(own_seed: int | None, name: str) -> Prg:
+        here.roots += own_seed is None  # a key of the operating system comes once
+        return Prg(_hash(f"{here.role}/{name}/{here.roots}".encode(), seed))
 
     def stream(self: Prg, name: str) -> Stream:
         name = fault.name(name)
@@ -136,7 +137,7 @@ def watch(walk: Walk, change: Change | None = None, fault: Fault = RIGHT, seed: 
         return tensors
 
     def live(party: MemoryParty) -> object:
-        here.role, here.heard = party.role, {}
+        here.role, here.heard, here.roots = party.role, {}, 0
         use_threads(1)
         return walk(party)
 
