@@ -29,7 +29,11 @@ WORK: list[tuple[str, Any, Workload, int]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "options", "work", "sessions"), WORK, ids=str)
+def case_name(value: object) -> str:
+    return str(value) if isinstance(value, str | int) else type(value).__name__
+
+
+@pytest.mark.parametrize(("name", "options", "work", "sessions"), WORK, ids=case_name)
 def test_received_words_are_uniform(name: str, options: Any, work: Workload, sessions: int) -> None:
     """The same data, fresh keys."""
     walk = whole(system_class(name), work, options)

@@ -124,7 +124,8 @@ def watch(walk: Walk, change: Change | None = None, fault: Fault = RIGHT, seed: 
         own = self.key(name)
         read = Read(here.role, self._key, name)
         session.reads.append(read)
-        return _Watched(own, read, fault, change and change.stream(self._key, name, own), change)
+        changes = None if change is None else change.stream(self._key, name, own)
+        return _Watched(own, read, fault, changes, change)
 
     def recv(self: MemoryParty, source: Role) -> tuple[Tensor, ...]:
         tensors = receive(self, source)
