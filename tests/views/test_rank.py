@@ -1,20 +1,26 @@
 """Each role learns as many relations as it is meant to see values: the rank test (`rank`)."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import pytest
 import torch
 
-from baselines.mpcformer import compare, tournament, truncate, wide
+from baselines.mpcformer import tournament, wide
 from baselines.mpcformer.beaver import matmul, multiply
+from baselines.mpcformer.compare import is_zero, less_than_zero
+from baselines.mpcformer.context import Shape
 from baselines.mpcformer.settings import Settings
-from baselines.puma import compare as puma_compare
-from baselines.puma import inject, lookup, summands
-from baselines.puma import multiply as puma_multiply
+from baselines.mpcformer.truncate import truncate
+from baselines.puma.compare import sign
 from baselines.puma.context import Context as PumaContext
 from baselines.puma.give import reveal
+from baselines.puma.inject import times_bit, to_ring
+from baselines.puma.lookup import one_hot
+from baselines.puma.multiply import multiply as puma_multiply
 from baselines.puma.share import Share
+from baselines.puma.summands import to_bits
 from baselines.puma.truncate import multiply_truncate
 from protocols.party import P0, P1, P2, ROLES
 from protocols.permllm.system import PermLLM
@@ -30,7 +36,9 @@ from tests.views.sessions import (
     tiny,
     whole,
 )
-from tests.views.watch import watch
+from tests.views.watch import Walk, watch
+
+PLAIN, EXACT, REUSED = Settings(), Settings(truncation="exact"), Settings(reuse_weight_masks=True)
 
 
 def seen(work: Workload) -> int:
@@ -96,74 +104,60 @@ def test_permllm_attention_over_three_tokens() -> None:
     assert relations(walk, P1) == 1 + 2 + 3  # the scores of each token
 
 
-ARITHMETIC = {
-    "product",
-    "matrix product",
-    "matrix",
-    "matrix, reused",
-    "cache",
-    "cache, reused",
-    "reveal",
-}
-PLAIN, EXACT, REUSED = Settings(), Settings(truncation="exact"), Settings(reuse_weight_masks=True)
-N = (2,)
-ROW = (1, 1, 2)
-# Primitive, shapes of its operands, settings, and what P1 is meant to learn in two runs. Of a wide mask
-# it is sent a low word that it drew itself: one relation an element, with its own stream.
-MPCFORMER: dict[str, tuple[Any, list[tuple[int, ...]], Settings, int]] = {
-    "product": (each_time(multiply), [N, N], PLAIN, 0),
-    "matrix product": (each_time(matmul), [ROW, ROW], PLAIN, 0),
-    "wide product": (each_time(partial(wide.product, shift=16)), [N, N], PLAIN, 8),
-    "wide product, exact": (each_time(partial(wide.product, shift=16)), [N, N], EXACT, 8),
-    "square": (each_time(partial(wide.quadratic, shift=16)), [N], PLAIN, 4),
-    "sum of squares": (each_time(partial(wide.square_sum, shift=16)), [N], PLAIN, 4),
-    "truncation": (each_time(partial(truncate.truncate, bits=16)), [N], EXACT, 0),
-    "sign": (each_time(compare.less_than_zero), [(1,)], PLAIN, 0),
-    "zero test": (each_time(compare.is_zero), [(1,)], PLAIN, 0),
-    "reveal": (each_time(tournament.reveal_to_user), [N], PLAIN, 4),
-    "matrix": (opened_matrix, [(1, 3)], PLAIN, 0),
-    "matrix, reused": (opened_matrix, [(1, 3)], REUSED, 0),
-    "cache": (cached_products, [ROW, ROW], PLAIN, 0),
-    "cache, reused": (cached_products, [ROW, ROW], REUSED, 0),
-}
-
-
-@pytest.mark.parametrize("name", MPCFORMER)
-def test_mpcformer(name: str) -> None:
-    primitive, shapes, chosen, learnt = MPCFORMER[name]
-    walk = beaver(primitive, shapes, chosen, times=1 if name == "sign" else 2)
-    assert watch(walk).view(P2) == []
-    nudged = name in ARITHMETIC
-    assert [relations(walk, role, nudged=nudged) for role in (P0, P1)] == [0, learnt]
-
-
 async def sign_in_ring(ctx: PumaContext, x: Share) -> None:
-    await inject.to_ring(ctx, await puma_compare.sign(ctx, x))
+    await to_ring(ctx, await sign(ctx, x))
 
 
 async def gated(ctx: PumaContext, x: Share) -> None:
-    await inject.times_bit(ctx, x, await puma_compare.sign(ctx, x))
+    await times_bit(ctx, x, await sign(ctx, x))
 
 
 async def looked_up(ctx: PumaContext, x: Share) -> None:
-    await lookup.one_hot(ctx, torch.tensor([1]) if ctx.role == P1 else None, 1, 5)
+    await one_hot(ctx, torch.tensor([1]) if ctx.role == P1 else None, 1, 5)
 
 
-# Primitive, numbers of operands and of elements, and what P1 is meant to learn in two runs.
-PUMA: dict[str, tuple[Any, int, int, int]] = {
-    "product": (puma_multiply.multiply, 2, 2, 0),
-    "truncated product": (partial(multiply_truncate, bits=18), 2, 2, 0),
-    "bits": (summands.to_bits, 1, 1, 0),
-    "sign to the ring": (sign_in_ring, 1, 1, 0),
-    "times a sign": (gated, 1, 1, 0),
-    "one-hot": (looked_up, 1, 1, 0),
-    "reveal": (reveal, 1, 2, 4),
+def mpcformer(
+    primitive: Callable[..., Any], shape: Shape, operands: int = 1, chosen: Settings = PLAIN
+) -> Walk:
+    """A primitive that keeps nothing, twice in a session."""
+    return beaver(each_time(primitive), [shape] * operands, chosen, times=2)
+
+
+def puma(primitive: Callable[..., Any], count: int, operands: int = 1) -> Walk:
+    """A primitive on vectors of `count` elements, twice in a session."""
+    return replicated(primitive, *[torch.arange(count) * 7] * operands, times=2)
+
+
+MATRIX, ROW = [(1, 3)], (1, 1, 2)
+WIDE = partial(wide.product, shift=16)
+# The session, whether it is arithmetic mod 2^64 alone (`rank`: nudged), and what P1 is meant to learn. Of
+# MPCFormer's wide masks it is sent a low word that it drew itself: one relation an element.
+PRIMITIVES: dict[str, tuple[Walk, bool, int]] = {
+    "mpcformer product": (mpcformer(multiply, (2,), 2), True, 0),
+    "mpcformer matrix product": (mpcformer(matmul, ROW, 2), True, 0),
+    "mpcformer reveal": (mpcformer(tournament.reveal_to_user, (2,)), True, 4),
+    "mpcformer weights": (beaver(opened_matrix, MATRIX, PLAIN, 2), True, 0),
+    "mpcformer weights, reused": (beaver(opened_matrix, MATRIX, REUSED, 2), True, 0),
+    "mpcformer cache": (beaver(cached_products, [ROW] * 2, PLAIN, 2), True, 0),
+    "mpcformer cache, reused": (beaver(cached_products, [ROW] * 2, REUSED, 2), True, 0),
+    "mpcformer wide product": (mpcformer(WIDE, (2,), 2), False, 8),
+    "mpcformer wide product, exact": (mpcformer(WIDE, (2,), 2, EXACT), False, 8),
+    "mpcformer square": (mpcformer(partial(wide.quadratic, shift=16), (2,)), False, 4),
+    "mpcformer sum of squares": (mpcformer(partial(wide.square_sum, shift=16), (2,)), False, 4),
+    "mpcformer truncation": (mpcformer(partial(truncate, bits=16), (2,), 1, EXACT), False, 0),
+    "mpcformer sign": (beaver(each_time(less_than_zero), [(1,)], PLAIN, 1), False, 0),
+    "mpcformer zero test": (mpcformer(is_zero, (1,)), False, 0),
+    "puma product": (puma(puma_multiply, 2, 2), True, 0),
+    "puma reveal": (puma(reveal, 2), True, 4),
+    "puma truncated product": (puma(partial(multiply_truncate, bits=18), 2, 2), False, 0),
+    "puma bits": (puma(to_bits, 1), False, 0),
+    "puma sign to the ring": (puma(sign_in_ring, 1), False, 0),
+    "puma times a sign": (puma(gated, 1), False, 0),
+    "puma one-hot": (puma(looked_up, 1), False, 0),
 }
 
 
-@pytest.mark.parametrize("name", PUMA)
-def test_puma(name: str) -> None:
-    primitive, operands, count, learnt = PUMA[name]
-    walk = replicated(primitive, *[torch.arange(count) * 7] * operands, times=2)
-    nudged = name in ARITHMETIC
+@pytest.mark.parametrize("name", PRIMITIVES)
+def test_primitives_of_others(name: str) -> None:
+    walk, nudged, learnt = PRIMITIVES[name]
     assert [relations(walk, role, nudged=nudged) for role in ROLES] == [0, learnt, 0]
