@@ -102,6 +102,7 @@ PERMLLM: dict[str, tuple[Walk, Role, int, Fault]] = {
     "q·k: τ0 absent from the dealer's τ1": (ATTENTION, P1, 3, absent("p0p2/scores", 3)),
     "q·k: r and τ0 kept over tokens": (ATTENTION, P1, 3, kept("p0p2/scores")),
     "q·k: μ absent": (ATTENTION, P0, 0, absent("p1p2/scores", 0)),
+    "q·k: μ kept over tokens": (ATTENTION, P0, 0, kept("p1p2/scores")),
     "q: mask a kept over tokens": (ATTENTION, P0, 0, kept("p1p2/q")),
     "k: mask b kept over rows": (ATTENTION, P0, 0, kept("p1p2/k")),
     "p: mask e kept over tokens": (ATTENTION, P0, 0, kept("p1p2/softmax")),
@@ -109,6 +110,7 @@ PERMLLM: dict[str, tuple[Walk, Role, int, Fault]] = {
     "p·v: r_p and τ0 kept over tokens": (ATTENTION, P1, 3, kept("p0p2/sum")),
     "p·v: τ0 absent from the dealer's τ1": (ATTENTION, P1, 3, absent("p0p2/sum", 1)),
     "p·v: μ' absent": (ATTENTION, P0, 0, absent("p1p2/sum", 0)),
+    "p·v: μ' kept over tokens": (ATTENTION, P0, 0, kept("p1p2/sum")),
 }
 
 
