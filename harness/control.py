@@ -4,7 +4,6 @@ A notice is a kind, some JSON fields and tensors, in the same framing as protoco
 """
 
 import json
-import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -12,13 +11,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from harness.transport.channel import SocketReader
 from harness.transport.frame import FrameError, decode, encode
+from harness.transport.stream import Connection, Outgoing, Reader
 from protocols.events import Stamp
 from protocols.party import Role
 
 HARNESS = cast(Role, "H0")  # its name in the handshake; it is no role of any protocol
-VERSION = 2  # of the notices and their order; another one's parties are refused
+VERSION = 3  # of the notices and their order; another one's parties are refused
 MAX_NOTICE_BYTES = 1 << 30
 _STAMP = Stamp("prepare", 0, 0, 0)
 
@@ -33,15 +32,20 @@ class Notice:
 
 
 class Control:
-    """One end of a control channel over a connected, authenticated socket, which it then owns."""
+    """One end of a control channel over a connection, which it then owns."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self._reader = SocketReader(sock)
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._reader = Reader(connection)
+
+    @property
+    def fingerprint(self) -> bytes | None:
+        """Of the other end's certificate; None without TLS."""
+        return self._connection.fingerprint
 
     def fileno(self) -> int:
         """For selectors."""
-        return self._sock.fileno()
+        return self._connection.sock.fileno()
 
     @property
     def pending(self) -> bool:
@@ -52,8 +56,8 @@ class Control:
         """Send one notice. Raises OSError where the other end is gone."""
         text = json.dumps({"kind": kind, **fields}).encode()
         head = torch.frombuffer(bytearray(text), dtype=torch.uint8)
-        for view in encode(_STAMP, [head, *tensors], max_bytes=MAX_NOTICE_BYTES).views:
-            self._sock.sendall(view)
+        frame = encode(_STAMP, [head, *tensors], max_bytes=MAX_NOTICE_BYTES)
+        Outgoing(self._connection, frame.views).push(wait=True)
 
     def recv(self) -> Notice:
         """The next notice. Raises EOFError, OSError; FrameError or ValueError for what is none."""
@@ -67,4 +71,4 @@ class Control:
 
     def close(self) -> None:
         """Close the connection."""
-        self._sock.close()
+        self._connection.sock.close()

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain
 from typing import Any
@@ -15,9 +15,18 @@ from typing import Any
 from harness.calibration import Calibration
 from harness.control import HARNESS, VERSION, Control, Notice
 from harness.job import Shaping
-from harness.runners.base import Door, Place, Runner
+from harness.runners.base import Door, Place, Runner, RunnerError
 from harness.transport.frame import FrameError
-from harness.transport.handshake import SECRET_BYTES, HandshakeError, accept, listen
+from harness.transport.handshake import (
+    SECRET_BYTES,
+    Credentials,
+    HandshakeError,
+    Refused,
+    Trust,
+    accept,
+    listen,
+)
+from harness.transport.tls import Identity
 from protocols.party import ROLES, Phase, Role
 
 LOG_LINES = 40
@@ -40,12 +49,14 @@ class PartyFailure(RuntimeError):
 class Crew:
     """One party per role, placed by `runner`, connected to each other and to the harness.
 
-    threads: of compute, per party. timeout_s: longest silence. Raises PartyFailure from any call
-    once a party has failed; the crew is then of no more use. The crew opens and closes the runner.
+    threads: of compute, per party. timeout_s: longest silence. tls: on every connection. Raises
+    PartyFailure from any call once a party has failed; the crew is then of no more use. The crew opens
+    and closes the runner.
     """
 
-    def __init__(self, runner: Runner, threads: int, timeout_s: float) -> None:
+    def __init__(self, runner: Runner, threads: int, timeout_s: float, tls: bool = False) -> None:
         self.threads, self.timeout_s = threads, timeout_s
+        self._me = Credentials(HARNESS, Identity.fresh(HARNESS) if tls else None)
         self.logs: dict[Role, deque[str]] = {role: deque(maxlen=LOG_LINES) for role in ROLES}
         self.clock_offsets_ns: dict[Role, int] = {}
         self._runner = runner
@@ -61,15 +72,14 @@ class Crew:
     def start(self) -> None:
         """Start and connect all parties. Raises RunnerError, PartyFailure; `close` is needed all
         the same."""
-        secret = (
-            secrets.token_bytes(SECRET_BYTES) if not self._runner.secret else self._runner.secret
-        )
+        trusts = {role: Trust(secret) for role, secret in self._secrets().items()}
         self._runner.open()
         with listen(self._runner.host, self._runner.port) as listener:
-            door = Door(self._runner.host, listener.getsockname()[1], secret.hex())
+            address = self._runner.host, listener.getsockname()[1]
             for role in ROLES:
+                door = Door(*address, trusts[role].secret.hex(), self._tls)
                 self._places[role] = self._launch(role, door)
-            self._accept(listener, secret)
+            self._accept(listener, trusts)
         hello = self.gather("hello")
         for role, notice in hello.items():
             if (found := notice.fields.get("version")) != VERSION:
@@ -82,8 +92,33 @@ class Crew:
             threads=self.threads,
             timeout_s=self.timeout_s,
             tc=self._runner.tc,
+            **self._introductions(),
         )
         self.gather("connected")
+
+    @property
+    def _tls(self) -> bool:
+        return self._me.identity is not None
+
+    def _secrets(self) -> Mapping[Role, bytes]:
+        """What each party proves itself by: with TLS each has a secret of its own, where nobody has
+        told them one for all."""
+        if (told := self._runner.secrets) is not None:
+            if not self._tls and len(set(told.values())) > 1:
+                raise RunnerError("a secret for each role needs transport.tls=true")
+            return told
+        if self._tls:
+            return {role: secrets.token_bytes(SECRET_BYTES) for role in ROLES}
+        return dict.fromkeys(ROLES, secrets.token_bytes(SECRET_BYTES))
+
+    def _introductions(self) -> dict[str, Any]:
+        """With TLS, what the parties know each other by: the certificate that each has shown here, and
+        a fresh secret."""
+        if not self._tls:
+            return {}
+        shown = {role: control.fingerprint or b"" for role, control in self._controls.items()}
+        fingerprints = {role: fingerprint.hex() for role, fingerprint in shown.items()}
+        return {"fingerprints": fingerprints, "secret": secrets.token_hex(SECRET_BYTES)}
 
     def compare_clocks(self) -> None:
         """How far each party's CLOCK_MONOTONIC is ahead of the harness's; 0 where it is the same.
@@ -234,22 +269,28 @@ class Crew:
         for line in place.lines():
             self.logs[role].append(line)
 
-    def _accept(self, listener: Any, secret: bytes) -> None:
-        patience_s = self._runner.start_timeout_s
+    def _accept(self, listener: Any, trusts: Mapping[Role, Trust]) -> None:
+        patience_s, why = self._runner.start_timeout_s, ""
         deadline = time.monotonic() + patience_s
         while missing := [role for role in ROLES if role not in self._controls]:
             dead = [role for role in missing if self._places[role].exit_code() is not None]
             if dead:
                 raise self._failure(dead[0], None)
             if time.monotonic() > deadline:
-                raise PartyFailure(f"{missing[0]} did not start in {patience_s:g} s", True)
+                raise PartyFailure(f"{missing[0]} did not start in {patience_s:g} s{why}", True)
             if not select.select([listener], [], [], POLL_S)[0]:
                 continue
-            with suppress(HandshakeError):  # a stranger
-                role, sock = accept(listener, secret, HARNESS, missing, timeout_s=HANDSHAKE_S)
-                sock.settimeout(self.timeout_s)
-                self._controls[role] = Control(sock)
-                self._selector.register(sock.fileno(), selectors.EVENT_READ, role)
+            expected = {role: trusts[role] for role in missing}
+            try:
+                role, connection = accept(listener, self._me, expected, timeout_s=HANDSHAKE_S)
+            except Refused as error:
+                raise PartyFailure(str(error)) from None
+            except HandshakeError as error:  # a stranger
+                why = f"; {error}"
+                continue
+            connection.sock.settimeout(self.timeout_s)
+            self._controls[role] = control = Control(connection)
+            self._selector.register(control.fileno(), selectors.EVENT_READ, role)
 
     def _next(self, timeout_s: float) -> tuple[Role, Notice | None]:
         """The next notice of any party, or None where its connection has ended."""

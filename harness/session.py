@@ -35,7 +35,7 @@ class Session:
 
     def __init__(self) -> None:
         self._crew: Crew | None = None
-        self._terms: tuple[RunnerConfig, bool, int, float] | None = None  # of this crew
+        self._terms: tuple[RunnerConfig, bool, int, float, bool] | None = None  # of this crew
         self._answers = Answers()
 
     def __enter__(self) -> Self:
@@ -108,13 +108,14 @@ class Session:
         return {} if self._crew is None else self._crew.pids()
 
     def _crew_for(self, config: RunConfig, progress: Progress) -> Crew:
-        terms = (config.runner, config.shaper.name == "tc", config.threads, config.timeout_s)
+        tc, tls = config.shaper.name == "tc", bool(config.transport.tls)
+        terms = (config.runner, tc, config.threads, config.timeout_s, tls)
         if self._crew and terms == self._terms:
             return self._crew
         self._dismiss()
         progress.stage("starting parties")
-        runner, tc, threads, timeout_s = self._terms = terms
-        self._crew = Crew(make_runner(runner, tc), threads, timeout_s)
+        self._terms = terms
+        self._crew = Crew(make_runner(config.runner, tc), config.threads, config.timeout_s, tls)
         self._crew.start()
         return self._crew
 

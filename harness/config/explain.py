@@ -27,6 +27,7 @@ KINDS = {
     float: "a number",
     str: "text",
     bool: "true or false",
+    bool | None: "true, false or null",
     int | None: "a whole number or null",
     float | None: "a number or null",
     list[int]: "a list of whole numbers, e.g. [32,1024]",

@@ -32,5 +32,7 @@ def config_hash(config: RunConfig) -> str:
         data["runner"].pop(key, None)
     if not data["trace"]:
         del data["trace"]  # a traced run is another one; all others are named as before traces
+    if not data["transport"]["tls"]:
+        del data["transport"]  # as before there was TLS
     text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -36,8 +36,9 @@ class DockerRunner(RunnerConfig):
 @dataclass(frozen=True)
 class RemoteRunner(RunnerConfig):
     """Parties that somebody else starts. listen: "host:port" where the harness waits for them.
-    secret_file: a file with what they share; null: it is in the environment variable
-    PERMBENCH_SECRET. wait_s: how long to wait for them."""
+    secret_file: a file with what they share, or with a secret for each of P0, P1 and P2, of which each
+    knows its own; null: it is in the environment variable PERMBENCH_SECRET. wait_s: how long to wait
+    for them."""
 
     listen: str
     secret_file: str | None
@@ -78,6 +79,14 @@ def with_checkpoint(config: RunConfig) -> RunConfig:
     if not isinstance(config.runner, DockerRunner) or config.model.checkpoint is None:
         return config
     return replace(config, runner=replace(config.runner, p0_folder=config.model.checkpoint))
+
+
+def with_tls(config: RunConfig) -> RunConfig:
+    """`config` with `transport.tls` decided: on where parties may be on several hosts."""
+    if config.transport.tls is not None:
+        return config
+    tls = isinstance(config.runner, DockerRunner | RemoteRunner)
+    return replace(config, transport=replace(config.transport, tls=tls))
 
 
 def _check_docker(runner: DockerRunner) -> None:

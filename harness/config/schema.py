@@ -209,6 +209,13 @@ class CalibrationConfig:
 
 
 @dataclass(frozen=True)
+class TransportConfig:
+    """tls: TLS 1.3 on every connection; null: with runner=remote and runner=docker."""
+
+    tls: bool | None = None
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """One run.
 
@@ -232,6 +239,7 @@ class RunConfig:
     shape: str = "online"
     trace: bool = False
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
+    transport: TransportConfig = field(default_factory=TransportConfig)
     force: bool = False
     results_dir: str = "results/runs"
 

@@ -48,7 +48,7 @@ class Checkout(Local):
 
     def launch(self, role: Role, door: Door, environment: Mapping[str, str]) -> Place:
         """See `Runner.launch`. What lies in the working directory is imported first."""
-        argv = [sys.executable, *WORKER, role, door.host, str(door.port)]
+        argv = [sys.executable, *WORKER, *door.arguments(role)]
         return Child(argv, door.secret, {**environment, "PYTHONSAFEPATH": ""}, self._tree)
 
 
@@ -73,7 +73,8 @@ class _Side:
         if self.crew is None:
             tc = config.shaper.name == "tc"
             runner = Checkout(self.tree) if self.tree else make_runner(config.runner, tc)
-            self.crew = Crew(runner, config.threads, config.timeout_s)
+            tls = bool(config.transport.tls)
+            self.crew = Crew(runner, config.threads, config.timeout_s, tls)
             self.crew.start()
         return self.crew
 

@@ -53,7 +53,7 @@ class Docker(Runner):
         create = partial(
             self._client.containers.create,
             self._image.id,
-            [role, door.host, str(door.port)],
+            door.arguments(role),
             name=f"{self._name}-{role}",
             hostname=role.lower(),
             network=self._name,

@@ -23,7 +23,7 @@ class Local(Runner):
 
     def launch(self, role: Role, door: Door, environment: Mapping[str, str]) -> Place:
         """See `Runner.launch`."""
-        argv = [sys.executable, *WORKER, role, door.host, str(door.port)]
+        argv = [sys.executable, *WORKER, *door.arguments(role)]
         return Child(argv, door.secret, environment)
 
 

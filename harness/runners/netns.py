@@ -41,7 +41,7 @@ class Netns(Runner):
     def launch(self, role: Role, door: Door, environment: Mapping[str, str]) -> Place:
         """See `Runner.launch`."""
         assert self._namespaces is not None
-        worker = (sys.executable, *WORKER, role, door.host, str(door.port))
+        worker = (sys.executable, *WORKER, *door.arguments(role))
         _, *words = self._namespaces.command(role, worker)
         return Child([find("ip") or "ip", *words], door.secret, environment)
 

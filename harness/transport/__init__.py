@@ -5,24 +5,40 @@ which `Counters` is one.
 """
 
 from harness.transport.frame import FrameError
-from harness.transport.handshake import HandshakeError, accept, connect, connect_all, listen
+from harness.transport.handshake import (
+    Credentials,
+    HandshakeError,
+    Refused,
+    Trust,
+    accept,
+    connect,
+    connect_all,
+    listen,
+)
 from harness.transport.socket_party import SocketParty
+from harness.transport.stream import Connection
+from harness.transport.tls import Identity
 from protocols.counters import Counters, PhaseCounts, Traffic
 from protocols.events import Event, Listener
 from protocols.party import PeerError, PeerGone, PeerTimeout
 
 __all__ = [
+    "Connection",
     "Counters",
+    "Credentials",
     "Event",
     "FrameError",
     "HandshakeError",
+    "Identity",
     "Listener",
     "PeerError",
     "PeerGone",
     "PeerTimeout",
     "PhaseCounts",
+    "Refused",
     "SocketParty",
     "Traffic",
+    "Trust",
     "accept",
     "connect",
     "connect_all",

@@ -11,7 +11,7 @@ from harness.cli import Parser
 from harness.config.call import LAUNCHER, LAUNCHERS, ORDERS, Call
 from harness.config.errors import ConfigError, spell
 from harness.config.groups import GROUPS, options
-from harness.config.schema import EXPERIMENTS, CalibrationConfig, RunConfig
+from harness.config.schema import EXPERIMENTS, CalibrationConfig, RunConfig, TransportConfig
 from harness.config.systems import system_schema
 from harness.progress import Progress, make_progress
 from harness.record import Record
@@ -19,6 +19,7 @@ from harness.registry import choices
 from harness.requirements import require
 
 DEFAULT_CALL = Call()
+MEANING = {"transport.tls": " (true with runner=remote and docker, else false)"}
 EXAMPLES = """\
 examples:
   permbench run experiment.n=10000
@@ -125,10 +126,13 @@ def _groups_help() -> str:
 
 
 def _keys_help() -> str:
-    plain = [f for f in fields(RunConfig) if f.name not in (*GROUPS, "calibration")]
+    nested = {"calibration": CalibrationConfig, "transport": TransportConfig}
+    plain = [f for f in fields(RunConfig) if f.name not in (*GROUPS, *nested)]
     lines = [f"  {f.name:22} {spell(f.default)}" for f in plain]
     lines += [
-        f"  {f'calibration.{f.name}':22} {spell(f.default)}" for f in fields(CalibrationConfig)
+        f"  {f'{key}.{f.name}':22} {spell(f.default)}{MEANING.get(f'{key}.{f.name}', '')}"
+        for key, kind in nested.items()
+        for f in fields(kind)
     ]
     inner = [
         f"  {f'experiment.{f.name}':22} of {name}"
