@@ -23,14 +23,14 @@ from harness.transport.handshake import (
     HandshakeError,
     Refused,
     Trust,
-    accept,
+    answer,
     listen,
 )
 from harness.transport.tls import Identity
 from protocols.party import ROLES, Phase, Role
 
 LOG_LINES = 40
-HANDSHAKE_S = 10.0
+HANDSHAKE_S = 5.0
 POLL_S = 0.2
 GRACE_S = 0.05  # to end by themselves
 CLOCK_PINGS = 15
@@ -275,18 +275,20 @@ class Crew:
         while missing := [role for role in ROLES if role not in self._controls]:
             dead = [role for role in missing if self._places[role].exit_code() is not None]
             if dead:
-                raise self._failure(dead[0], None)
+                failure = self._failure(dead[0], None)
+                raise PartyFailure(f"{failure}{why}", failure.timed_out)
             if time.monotonic() > deadline:
                 raise PartyFailure(f"{missing[0]} did not start in {patience_s:g} s{why}", True)
             if not select.select([listener], [], [], POLL_S)[0]:
                 continue
             expected = {role: trusts[role] for role in missing}
             try:
-                role, connection = accept(listener, self._me, expected, timeout_s=HANDSHAKE_S)
+                until = time.monotonic() + HANDSHAKE_S
+                role, connection = answer(listener, self._me, expected, until)
             except Refused as error:
                 raise PartyFailure(str(error)) from None
             except HandshakeError as error:  # a stranger
-                why = f"; {error}"
+                why = f" ({error})"
                 continue
             connection.sock.settimeout(self.timeout_s)
             self._controls[role] = control = Control(connection)

@@ -245,7 +245,7 @@ def _peak_rss_bytes() -> int:
 
 
 def _start(me: Credentials, host: str, port: int, secret: bytes, patience_s: float) -> Worker:
-    connection = connect(host, port, me, HARNESS, Trust(secret), timeout_s=patience_s)
+    connection = connect((host, port), me, HARNESS, Trust(secret), timeout_s=patience_s)
     control = Control(connection)
     here = connection.sock.getsockname()[0]  # peers reach this party where the harness does
     listener = listen(here)

@@ -80,17 +80,18 @@ def listen(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
 
 
 def connect(
-    host: str, port: int, me: Credentials, peer: Role, trust: Trust, *, timeout_s: float = 10.0
+    address: tuple[str, int], me: Credentials, peer: Role, trust: Trust, *, timeout_s: float = 10.0
 ) -> Connection:
-    """Connect to `peer`, which accepts at host:port, or soon will. Raises HandshakeError."""
+    """Connect to `peer`, which accepts at `address`, or soon will. Raises HandshakeError."""
     deadline = time.monotonic() + timeout_s
     while True:
         try:
-            sock = socket.create_connection((host, port), timeout=timeout_s)
+            sock = socket.create_connection(address, timeout=timeout_s)
             break
         except OSError as error:
             if time.monotonic() + RETRY_S > deadline:
-                text = f"{me.role} cannot reach {peer} at {host}:{port}: {error}"
+                where = ":".join(map(str, address))
+                text = f"{me.role} cannot reach {peer} at {where}: {error}"
                 raise HandshakeError(text) from None
             time.sleep(RETRY_S)
     try:
@@ -98,6 +99,27 @@ def connect(
     except (OSError, EOFError) as error:
         sock.close()
         raise HandshakeError(f"{me.role} got no handshake of {peer}: {error}") from None
+    except HandshakeError:
+        sock.close()
+        raise
+
+
+def answer(
+    listener: socket.socket, me: Credentials, trusts: Mapping[Role, Trust], deadline: float
+) -> tuple[Role, Connection]:
+    """Shake hands with the next that connects, if it is one of the roles of `trusts`.
+
+    Raises HandshakeError, of a stranger; Refused; TimeoutError where none connects.
+    """
+    listener.settimeout(max(0.0, deadline - time.monotonic()))
+    sock, _ = listener.accept()
+    try:
+        until = min(deadline, time.monotonic() + _STRAY_S)
+        peer, connection = _Greeting(sock, me, until).accept(trusts, deadline)
+        return peer, _ready(connection)
+    except (OSError, EOFError) as error:
+        sock.close()
+        raise HandshakeError(f"{me.role} got no handshake of a stranger: {error}") from None
     except HandshakeError:
         sock.close()
         raise
@@ -117,21 +139,14 @@ def accept(
     """
     deadline = time.monotonic() + timeout_s
     dropped, last = 0, ""
-    while (left := deadline - time.monotonic()) > 0:
-        listener.settimeout(left)
+    while time.monotonic() < deadline:
         try:
-            sock, _ = listener.accept()
-        except TimeoutError:
+            return answer(listener, me, trusts, deadline)
+        except (TimeoutError, BlockingIOError):
             break
-        try:
-            until = min(deadline, time.monotonic() + _STRAY_S)
-            peer, connection = _Greeting(sock, me, until).accept(trusts, deadline)
-            return peer, _ready(connection)
         except Refused:
-            sock.close()
             raise
-        except (OSError, EOFError, HandshakeError) as error:
-            sock.close()
+        except HandshakeError as error:
             dropped, last = dropped + 1, f", the last: {error}"
     names = " or ".join(sorted(trusts))
     raise HandshakeError(
@@ -158,9 +173,8 @@ def connect_all(
     earlier = {peer: trusts[peer] for peer in ROLES if peer in trusts and peer < me.role}
     try:
         for peer in later:
-            host, port = addresses[peer]
             left = max(0.01, deadline - time.monotonic())
-            connections[peer] = connect(host, port, me, peer, trusts[peer], timeout_s=left)
+            connections[peer] = connect(addresses[peer], me, peer, trusts[peer], timeout_s=left)
         while earlier:
             left = deadline - time.monotonic()
             peer, connection = accept(listener, me, earlier, timeout_s=left)
@@ -254,7 +268,9 @@ class _Greeting:
         if not identity:
             return plain
         if trust.pinned not in (None, fingerprint(theirs)):
-            raise Refused(f"{peer} shows {self._me.role} another certificate than the harness")
+            raise Refused(
+                f"{peer} shows {self._me.role} another certificate than it showed the harness"
+            )
         try:
             tls = Tls(identity, theirs, server)
             self._shake_hands(tls)

@@ -65,12 +65,14 @@ def _cpu_s(party: psutil.Process) -> float:
     [
         ("control.py", "VERSION = ", "VERSION = 90 + ", "of another version of permbench"),
         ("transport/frame.py", "VERSION = ", "VERSION = 90 + ", "of another version of permbench"),
+        ("transport/handshake.py", "VERSION = ", "VERSION = 90 + ", "handshake 92, not 2"),
         ("worker.py", 'send("shaped"', 'send("stage", text="mute"', "no party reported"),
         ("job.py", 'if kind == "argmax":', "if False:", "ValueError: no workload of kind 'argmax'"),
     ],
     ids=[
         "version",
         "version of frames",
+        "version of the handshake",
         "a notice that never comes",
         "a job that it does not know",
     ],
