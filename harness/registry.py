@@ -11,7 +11,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from baselines.mpcformer.settings import Settings
-from harness.config.errors import ConfigError
+from harness.errors import ConfigError
 from protocols.options import NoOptions
 from protocols.permllm.options import PermLLMOptions
 
@@ -65,7 +65,7 @@ def _checked(point: EntryPoint) -> "type[System]":
     if not (isinstance(found, type) and issubclass(found, System)):
         raise _unusable(point, "it is no protocols.system.System")
     if inspect.isabstract(found):
-        raise _unusable(point, f"it lacks {', '.join(sorted(found.__abstractmethods__))}")
+        raise _unusable(point, f"it missing {', '.join(sorted(found.__abstractmethods__))}")
     return found
 
 

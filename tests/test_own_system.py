@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from harness import registry, store
-from harness.cli import main
+from harness import registry
+from harness.cli.main import main
 from harness.config.compose import compose_run
-from harness.config.errors import ConfigError
 from harness.config.systems import system_schema
+from harness.errors import ConfigError
+from harness.records import store
 from protocols.workload import Linear
 from tests.play import SEED, declared, play, relative
 
@@ -36,7 +37,7 @@ class Keyless(System):
 BROKEN = {
     "absent": ("no_such_module:X", "ModuleNotFoundError: No module named 'no_such_module'"),
     "other": ("own_bad:dataclass", "it is no protocols.system.System"),
-    "abstract": ("own_bad:Abstract", "it lacks check, cost, online, output, reveal"),
+    "abstract": ("own_bad:Abstract", "it missing check, cost, online, output, reveal"),
     "keyless": ("own_bad:Keyless", "keyless: its option bits has no default"),
     "permllm": ("no_such_module:X", ""),  # the names of ours are taken
 }
@@ -117,14 +118,14 @@ def test_it_runs_verifies_records_and_compares(
 def test_its_options_are_configuration(installed: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = compose_run(["experiment=linear", "system=own", "system.frac=12"])
     assert config.system.options() == registry.system_class("own").Options(12)
-    for words, problem in (
+    for arguments, problem in (
         ("system=own system.fraq=1", "did you mean system.frac? allowed: name, frac"),
         ("system=own system.frac=few", "system.frac: got few, must be a whole number"),
         ("system=permllm system.frac=1", "allowed: name, domain, mask_scale, weight_bits"),
         ("system=owm", "other, own, permllm"),
     ):
         with pytest.raises(ConfigError, match=r".") as error:
-            compose_run(words.split())
+            compose_run(arguments.split())
         assert problem in str(error.value)
         assert "\n" not in str(error.value)
     with pytest.raises(SystemExit):

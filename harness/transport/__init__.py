@@ -4,11 +4,9 @@
 which `Counters` is one.
 """
 
-from harness.transport.frame import FrameError
+from harness.errors import FrameError, HandshakeError, Refused
 from harness.transport.handshake import (
     Credentials,
-    HandshakeError,
-    Refused,
     Trust,
     accept,
     connect,
@@ -19,8 +17,8 @@ from harness.transport.socket_party import SocketParty
 from harness.transport.stream import Connection
 from harness.transport.tls import Identity
 from protocols.counters import Counters, PhaseCounts, Traffic
+from protocols.errors import PeerError, PeerGone, PeerTimeout
 from protocols.events import Event, Listener
-from protocols.party import PeerError, PeerGone, PeerTimeout
 
 __all__ = [
     "Connection",

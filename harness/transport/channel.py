@@ -6,12 +6,14 @@ import time
 from collections.abc import Set as AbstractSet
 from queue import Empty, SimpleQueue
 
-from harness.transport.frame import MAX_MESSAGE_BYTES, Frame, FrameError, decode
+from harness.errors import FrameError
+from harness.transport.frame import MAX_MESSAGE_BYTES, Frame, decode
 from harness.transport.stream import Connection, Outgoing, Reader
 from netem.link import EmulatedLink, exact_sleeps
+from protocols.errors import PeerError, PeerGone, PeerTimeout
 from protocols.events import Stamp
 from protocols.metered import Message
-from protocols.party import PeerError, PeerGone, PeerTimeout, Phase, Role
+from protocols.party import Phase, Role
 
 LONG_S = 3600.0  # a wait that every clock can express
 READ_FAILURES = (OSError, EOFError, RuntimeError, MemoryError, ArithmeticError)
@@ -168,9 +170,9 @@ class Channel:
                 self._inbox.put(message)
 
     def _silent_s(self, begin_ns: int) -> float:
-        """Since the peer was last heard, or `begin_ns`. A message under way is no silence."""
-        heard_ns = max(begin_ns, self._reader.heard_ns, self._arrival_ns)
-        return (time.monotonic_ns() - heard_ns) / 1e9
+        """Since the peer last sent something, or `begin_ns`. A message under way is no silence."""
+        received_ns = max(begin_ns, self._reader.received_ns, self._arrival_ns)
+        return (time.monotonic_ns() - received_ns) / 1e9
 
     def _error(self, phase: Phase | None) -> PeerError:
         role, peer = self._names
@@ -180,4 +182,6 @@ class Channel:
 
     def _silence(self, timeout_s: float, phase: Phase | None) -> PeerTimeout:
         role, peer = self._names
-        return PeerTimeout(f"{role} in phase {phase} heard nothing from {peer} for {timeout_s:g} s")
+        return PeerTimeout(
+            f"{role} in phase {phase} received nothing from {peer} for {timeout_s:g} s"
+        )

@@ -23,9 +23,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from harness.errors import HandshakeError, Refused
 from harness.transport.stream import Connection
 from harness.transport.tls import Identity, Tls, fingerprint, reason
-from protocols.party import ROLES, PeerError, Role
+from protocols.party import ROLES, Role
 
 SECRET_BYTES = 32
 SECRET_VARIABLE = "PERMBENCH_SECRET"  # in hex, for parties that somebody else starts
@@ -38,14 +39,6 @@ _HELLO = struct.Struct(f"<4sB2s2s{_NONCE_BYTES}sH")  # the certificate's length 
 _REPLY = struct.Struct(f"<4sB?{_NONCE_BYTES}sH")
 _WELCOME = b"\x01"
 _STRAY_S = 2.0  # a stranger that connects and says nothing is heard no longer
-
-
-class HandshakeError(PeerError):
-    """No authenticated connection to a peer: unreachable, not ours, or too late."""
-
-
-class Refused(HandshakeError):
-    """The peer knows the secret, but is not who it must be, or comes without TLS, or with another."""
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from harness.errors import FrameError
 from harness.transport import tls
-from harness.transport.frame import FrameError
 from harness.transport.tls import Tls
 from netem.link import SO_TIMESTAMPNS, date_arrivals
 
@@ -57,7 +57,7 @@ class Reader:
         self._scratch = memoryview(bytearray(SCRATCH_BYTES))
         self._records = memoryview(bytearray(SCRATCH_BYTES if self._tls else 0))
         self._begin = self._end = 0
-        self.heard_ns = self.came_ns = time.monotonic_ns()
+        self.received_ns = self.came_ns = time.monotonic_ns()
         date_arrivals(self._sock)
 
     @property
@@ -82,7 +82,7 @@ class Reader:
     def _recv(self, buffer: memoryview) -> int:
         if self._tls is not None:
             return self._decrypt(self._tls, buffer)
-        return self._heard(self._sock.recv_into(buffer, len(buffer), socket.MSG_WAITALL))
+        return self._received(self._sock.recv_into(buffer, len(buffer), socket.MSG_WAITALL))
 
     def _fill_scratch(self) -> int:
         if self._tls is not None:
@@ -105,14 +105,16 @@ class Reader:
             if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPNS):
                 seconds, ns = TIMESPEC.unpack(data)
                 ago_ns = time.time_ns() - (seconds * 1_000_000_000 + ns)
-        self._heard(size)  # the two clocks are read one after the other: a pause between errs late
-        self.came_ns = max(self.came_ns, self.heard_ns - max(0, ago_ns))
+        self._received(
+            size
+        )  # the two clocks are read one after the other: a pause between errs late
+        self.came_ns = max(self.came_ns, self.received_ns - max(0, ago_ns))
         return size
 
-    def _heard(self, size: int) -> int:
+    def _received(self, size: int) -> int:
         if not size:
             raise EOFError("end of stream")
-        self.heard_ns = time.monotonic_ns()
+        self.received_ns = time.monotonic_ns()
         return size
 
 
