@@ -176,7 +176,8 @@ class Sides:
             raise GateFailure(str(found)) from None
         if sides > 1 and config.runner.name != "local":
             raise GateFailure(f"another checkout needs runner=local, not {config.runner.name}")
-        terms = (config.runner, config.shaper.name == "tc", config.threads, config.timeout_s)
+        tc = config.shaper.name == "tc"
+        terms = (config.runner, tc, config.threads, config.timeout_s, config.transport)
         if terms != self._terms:
             self.renew()
             self._terms = terms

@@ -16,7 +16,7 @@ from netem.link import SO_TIMESTAMPNS, date_arrivals
 SCRATCH_BYTES = 1 << 16
 WHOLE_BYTES = 8 << 20  # one system call, and one sign of life, for so much of a large message
 MAX_VIEWS = 512  # below the 1024 of Linux for one system call
-EAGER_CALLS = 8  # of the program itself for one message; what then is left another thread writes
+EAGER_CALLS = 3  # of the program itself for one message; what then is left another thread writes
 TIMESPEC = struct.Struct("@qq")  # of the kernel's note of when bytes came in, CLOCK_REALTIME
 STAMP_SPACE = socket.CMSG_SPACE(TIMESPEC.size)
 
@@ -39,8 +39,8 @@ class Connection:
         if self.tls is None:
             yield views
             return
-        for block in tls.blocks(views):
-            yield [self.tls.encrypt(block)]
+        for batch in tls.batches(views):
+            yield [self.tls.encrypt(batch)]
 
 
 class Reader:

@@ -19,7 +19,7 @@ from cryptography.x509.oid import NameOID
 
 RECORD_BYTES = 1 << 14  # plaintext of a full record
 RECORD_OVERHEAD = 22  # header 5, type 1, tag 16: of every cipher suite that is on by default
-BLOCK_BYTES = 4 * RECORD_BYTES  # encrypted at once
+BLOCK_BYTES = 4 * RECORD_BYTES  # given to OpenSSL at once
 FINGERPRINT_BYTES = 32
 
 
@@ -78,6 +78,18 @@ def blocks(views: Sequence[memoryview]) -> Iterator[memoryview]:
         yield memoryview(loose)
 
 
+def batches(views: Sequence[memoryview]) -> Iterator[list[memoryview]]:
+    """Their blocks, so many at a time as are worth a system call."""
+    batch: list[memoryview] = []
+    for block in blocks(views):
+        batch.append(block)
+        if sum(map(len, batch)) >= BLOCK_BYTES:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
 class Tls:
     """One end of a connection. One thread may encrypt while another decrypts.
 
@@ -115,10 +127,11 @@ class Tls:
         with self._lock:
             return bool(self._incoming.pending or self._ssl.pending())
 
-    def encrypt(self, block: memoryview) -> memoryview:
-        """The records of `block`."""
+    def encrypt(self, batch: Sequence[memoryview]) -> memoryview:
+        """The records of some blocks, to be sent with one system call."""
         with self._lock:
-            self._ssl.write(block)
+            for block in batch:
+                self._ssl.write(block)
             return memoryview(self._outgoing.read())
 
     def decrypt(self, buffer: memoryview) -> int:
