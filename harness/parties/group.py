@@ -4,6 +4,7 @@ import secrets
 import select
 import selectors
 import signal
+import socket
 import threading
 import time
 from collections import deque
@@ -58,7 +59,7 @@ class PartyGroup:
         the same."""
         trusts = {role: Trust(secret) for role, secret in self._secrets().items()}
         self._runner.open()
-        with listen(self._runner.host, self._runner.port) as listener:
+        with self._listener() as listener:
             address = self._runner.host, listener.getsockname()[1]
             for role in ROLES:
                 harness = HarnessAddress(*address, trusts[role].secret.hex(), self._tls)
@@ -103,6 +104,14 @@ class PartyGroup:
         shown = {role: control.fingerprint or b"" for role, control in self._controls.items()}
         fingerprints = {role: fingerprint.hex() for role, fingerprint in shown.items()}
         return {"fingerprints": fingerprints, "secret": secrets.token_hex(SECRET_BYTES)}
+
+    def _listener(self) -> socket.socket:
+        """Where parties find the harness. Raises RunnerError."""
+        host, port = self._runner.host, self._runner.port
+        try:
+            return listen(host, port)
+        except OSError as error:
+            raise RunnerError(f"cannot listen at {host}:{port}: {error.strerror}") from None
 
     def compare_clocks(self) -> None:
         """How far each party's CLOCK_MONOTONIC is ahead of the harness's; 0 where it is the same.
@@ -165,7 +174,7 @@ class PartyGroup:
     ) -> dict[tuple[Role, Role], dict[str, Any]]:
         """Measure the links of `pairs`, one after the other, as they are shaped now.
 
-        For each: `measured`, and `outside`, the reasons why it is not what its profile says.
+        For each: `measured`, and `outside`, in what it is not what its profile says (`Deviation`).
         """
         self.send_all("calibrate", pairs=pairs)
         measured = {}

@@ -136,7 +136,7 @@ class Worker:
         measurement = initiate(self._end(peer), there, back)
         allowed = PACKETS if self._shaping.shaper == "tc" else None
         outside = judge(measurement, (there, back), allowed)
-        return {"measured": measurement.to_dict(), "outside": outside}
+        return {"measured": measurement.to_dict(), "outside": [asdict(each) for each in outside]}
 
     def _end(self, peer: Role) -> End:
         send, recv = partial(self._party.send, peer), partial(self._party.recv, peer)
@@ -151,7 +151,7 @@ class Worker:
         ring.warm_up()
         make = system_class(job.system)
         gc.freeze()  # what is there now stays: no collection between evaluations looks at it
-        system = make(self._party, job.workload, job.seed, job.options, job.user)
+        system = make(self._party, job.workload, job.seed, job.options, job.user, job.key_seed)
         if job.fault:
             system = with_fault(system, job.fault)
         before = self._interface.counters() if self._interface else {}
