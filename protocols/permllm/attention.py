@@ -7,6 +7,7 @@ Scores:  s = Δq·Δk + [E_q·b + a·E_k + a·b] + [r_q·b + a·r_k]
   Offline: the dealer splits the last bracket into τ0 (stream of P0 and P2) and τ1. Online: P0 opens
   E_q, E_k, E_v of the new rows; P1 returns its bracket + τ1 − μ; P0 adds Δq·Δk + τ0, so Δs = s − μ.
 Sums:    o = Δp·Δv + [E_p·d + e·E_v + e·d] + [r_p·d + e·r_v]      likewise, with μ' for o.
+  o is truncated: of its mask μ' = m·2^s + ℓ P1 knows m alone; the dealer takes ℓ from τ1.
 
 | phase | from | to | what | payload | hop |
 |---|---|---|---|---|---|
@@ -26,7 +27,7 @@ from torch import Tensor
 
 from protocols.party import P0, P1, P2
 from protocols.permllm.context import Context, Step
-from protocols.permllm.domain import SAFE_BITS
+from protocols.permllm.domain import BOUND_BITS
 from protocols.permllm.masked import Masked
 
 
@@ -141,7 +142,7 @@ class Scores(Step):
 
 
 class WeightedSum(Step):
-    """o = p·v over all cached values; its mask allows exact truncation."""
+    """o = p·v over all cached values; its mask allows the exact truncation of |o| < 2^BOUND_BITS."""
 
     def __init__(self, ctx: Context, name: str, cache: Cache) -> None:
         super().__init__(ctx, name)
@@ -150,15 +151,20 @@ class WeightedSum(Step):
         self._pad = torch.empty(0)  # P0: r of p
         self._share = torch.empty(0)  # P0: τ0; P1: e·d + τ1 − μ'
 
-    def __call__(self, p: Masked, value_frac: int) -> Masked:
-        """(h, n, L) → (h, n, w) at the sum of the scales of p and v."""
-        half = self._offline(p) if self.ctx.offline_pass else self._online(p)
-        return Masked(self._out_shape(p), p.frac + value_frac, half)
+    def __call__(self, p: Masked, value_frac: int, truncated: int) -> Masked:
+        """(h, n, L) → (h, n, w) at the sum of the scales of p and v, of which `truncated` bits will be
+        cut."""
+        frac = p.frac + value_frac
+        if self.ctx.offline_pass:
+            half = self._offline(p, frac + BOUND_BITS, truncated)
+        else:
+            half = self._online(p)
+        return Masked(self._out_shape(p), frac, half)
 
     def _out_shape(self, p: Masked) -> tuple[int, int, int]:
         return (p.shape[0], p.shape[1], self._cache.width)
 
-    def _offline(self, p: Masked) -> Tensor | None:
+    def _offline(self, p: Masked, safe_bits: int, truncated: int) -> Tensor | None:
         values, shape = self._cache.values, self._out_shape(p)
         if self.role != P1:
             stream = self.ctx.p0p2(self.name)
@@ -167,11 +173,11 @@ class WeightedSum(Step):
         if self.role == P0:
             self._share = tau0
             return None
-        mu = self.domain.safe_mask(self.ctx.p1p2(self.name), SAFE_BITS, *shape)
+        mu, low = self.ctx.truncatable_mask(self.name, safe_bits, truncated, *shape)
         matmul, masks = self.domain.matmul, values.mask.view()
         if self.role == P2:
             cross = matmul(self._pad, masks) + matmul(p.held, values.pad.view())
-            self.party.send(P1, cross - tau0)
+            self.party.send(P1, cross - tau0 - low)
             return mu
         (tau1,) = self.party.recv(P2)
         self._weight_mask = p.held

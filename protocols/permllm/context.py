@@ -4,13 +4,16 @@ Keys (prepare): P2 draws k02 and k12 and sends each to the role it shares it wit
 
 | from | to | what | bytes | hop |
 |---|---|---|---|---|
-| P2 | P0 | k02: permutations, pads t, r, τ0, U | 16 | 1 |
+| P2 | P0 | k02: permutations, pads t, r, τ0, U, dithers ρ | 16 | 1 |
 | P2 | P1 | k12: masks λ, μ | 16 | 1 |
+
+A third key stays with P2: low bits ℓ of truncated masks. P0 could compute x mod 2^s from ℓ.
 """
 
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from protocols.arith.prg import Prg, Stream
 from protocols.party import P0, P1, P2, Party, Role
@@ -31,6 +34,7 @@ class Context:
         self._drawn: set[str] = set()
         self._p0p2: Prg | None = None
         self._p1p2: Prg | None = None
+        self._p2: Prg | None = None
 
     def establish(self) -> None:
         """Hand out the dealer's keys (phase prepare)."""
@@ -38,6 +42,7 @@ class Context:
             root = Prg.root(self._seed, "dealer")
             self._p0p2 = self._hand_out(root.key("P0"), P0)
             self._p1p2 = self._hand_out(root.key("P1"), P1)
+            self._p2 = Prg(root.key("P2"))
             return
         (key,) = self.party.recv(P2)
         prg = Prg(bytes(key.numpy()))
@@ -75,6 +80,24 @@ class Context:
     def p1p2(self, name: str) -> Stream:
         """This evaluation's stream `name` of P1 and the dealer."""
         return _known(self._p1p2).stream(self._once(f"p1p2/{name}"))
+
+    def p2(self, name: str) -> Stream:
+        """This evaluation's stream `name` of the dealer alone."""
+        return _known(self._p2).stream(self._once(f"p2/{name}"))
+
+    def truncatable_mask(
+        self, name: str, safe_bits: int, bits: int, *shape: int
+    ) -> tuple[Tensor, Tensor]:
+        """A mask that allows the exact truncation of |x| < 2^safe_bits by `bits` bits.
+
+        λ = m·2^bits + ℓ and ℓ at the dealer; m·2^bits and 0 at P1, good for nothing but truncation.
+        """
+        domain = self.domain
+        known = domain.round_mask(domain.safe_mask(self.p1p2(name), safe_bits, *shape), bits)
+        if self.role == P1:
+            return known, torch.zeros_like(known)
+        low = domain.low_bits(self.p2(name), bits, *shape)
+        return known + low, low
 
     def _once(self, name: str) -> str:
         """A stream's name in this evaluation; a second draw would repeat a mask."""

@@ -137,7 +137,7 @@ class Sizes:
         outputs = n * (3 * d + 2 * spec.d_kv + _inner(spec) + _diagonals(spec) * d)
         rotary = wide * n * (d + spec.d_kv) if spec.rotary else 0
         shares = wide * (spec.n_heads * n * length + n * d)
-        total = self._linear_offline(outputs) + Counter({(P2, P1): shares, (P1, P0): rotary})
+        total = self._linear_offline(outputs) + Counter({(P2, P1): shares, (P2, P0): rotary})
         for size, inputs in _functions(spec, n, length):
             total += self._permuted_offline(size, inputs)
         return total

@@ -10,13 +10,20 @@ x, x' differ in distribution by at most 2·|x − x'|·2^-64 (each edge of the m
 
 The window: where only 32 bits of a value are ever looked at, both halves are shifted and reduced mod
 2^32. The wrap of the masks is a multiple of 2^(64−s) there and vanishes for s ≤ 32, so |x| < 2^31 at
-the window's scale is all that must hold, and no mask has to be special.
+the window's scale is all that must hold, and no mask has to be special. Adding 1 centres it as well.
+
+Rounding must tell P1 nothing. Whether the halves' low s bits carry is a comparison of x mod 2^s with
+λ mod 2^s. Did P1 know λ mod 2^s, the last bit of what it sees would tell which permuted value belongs
+to which mask. So it does not: a truncated mask is λ = m·2^s + ℓ, of which P1 knows m and the dealer
+alone ℓ; before a window P0 adds a dither ρ in [0, 2^s) to Δ that the dealer takes from λ. Either way
+the result is x / 2^s rounded up or down by a coin that nobody but the dealer knows, right on average.
 
 **Float32**: the authors' own variant, real-number shares with bounded uniform masks of `mask_scale`
 times the tensor's scale. Scales (`frac`) are labels without effect. Weaker: a bounded mask leaks
 (SECURITY.md), and cancellation costs accuracy as `mask_scale` grows.
 """
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -33,6 +40,10 @@ MAX_WEIGHT_FRAC = LINEAR_FRAC - VALUE_FRAC
 WINDOW_FRAC = 16  # scale at which P1 sees permuted values, in a 32-bit window: |x| < 2^15
 BOUND_BITS = 10  # |q|, |k|, |v|, |o| < 2^10
 SAFE_BITS = LINEAR_FRAC + BOUND_BITS  # k of the exact truncations
+
+
+class OutOfRange(ValueError):
+    """The model has a value that is too large for the scales of this protocol."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +82,14 @@ class Domain(ABC):
         """A mask that allows exact truncation of any |x| < 2^bits."""
 
     @abstractmethod
+    def round_mask(self, mask: Tensor, bits: int) -> Tensor:
+        """m·2^bits: the part of a truncated mask that P1 knows."""
+
+    @abstractmethod
+    def low_bits(self, stream: Stream, bits: int, *shape: int) -> Tensor:
+        """Uniform in [0, 2^bits): ℓ or ρ."""
+
+    @abstractmethod
     def narrow_mask(self, stream: Stream, *shape: int, scale: float = 1.0) -> Tensor:
         """A mask for a tensor of which only the window is ever used."""
 
@@ -83,8 +102,17 @@ class Domain(ABC):
         """The value's half of an exact truncation (P0)."""
 
     @abstractmethod
-    def window(self, half: Tensor, shift: int) -> Tensor:
-        """(half >> shift) as the window sees it."""
+    def window_mask(self, mask: Tensor, shift: int) -> Tensor:
+        """The mask's half of a window (P2)."""
+
+    @abstractmethod
+    def window_value(self, delta: Tensor, shift: int) -> Tensor:
+        """The value's half of a window (P0)."""
+
+    @abstractmethod
+    def window_limit(self, frac: int) -> float:
+        """Magnitude that a window at scale 2^frac may show: half of what it holds, so that a value up
+        to three times as large is seen to be too large."""
 
     @abstractmethod
     def widen(self, window: Tensor, bits: int) -> Tensor:
@@ -138,6 +166,14 @@ class Ring64(Domain):
         unsafe = (mask >= -(1 << bits)) & (mask < (1 << bits))
         return mask ^ (unsafe.to(torch.int64) << 63)
 
+    def round_mask(self, mask: Tensor, bits: int) -> Tensor:
+        """λ without its low bits. A safe mask stays safe where bits < k."""
+        return mask & -(1 << bits)
+
+    def low_bits(self, stream: Stream, bits: int, *shape: int) -> Tensor:
+        """The low bits of 32-bit words: bits ≤ 32."""
+        return stream.int32(*shape).to(torch.int64) & ((1 << bits) - 1)
+
     def narrow_mask(self, stream: Stream, *shape: int, scale: float = 1.0) -> Tensor:
         """Uniform over Z_2^32."""
         return stream.int32(*shape)
@@ -152,9 +188,17 @@ class Ring64(Domain):
             return delta
         return _shift_right_logical(delta, bits) - ((1 << (64 - bits)) - 1)
 
-    def window(self, half: Tensor, shift: int) -> Tensor:
-        """(half >> shift) mod 2^32."""
-        return (half >> shift).to(torch.int32)
+    def window_mask(self, mask: Tensor, shift: int) -> Tensor:
+        """(λ >> shift) mod 2^32."""
+        return (mask >> shift).to(torch.int32)
+
+    def window_value(self, delta: Tensor, shift: int) -> Tensor:
+        """(Δ >> shift) + 1 mod 2^32; of a value that is no longer than the window Δ itself."""
+        return ((delta >> shift) + (shift > 0)).to(torch.int32)
+
+    def window_limit(self, frac: int) -> float:
+        """2^(30 − frac)."""
+        return 2.0 ** (30 - frac)
 
     def widen(self, window: Tensor, bits: int) -> Tensor:
         """Valid modulo 2^(32 + bits)."""
@@ -212,6 +256,14 @@ class Float32(Domain):
         """The same: there is no truncation."""
         return self.mask(stream, *shape)
 
+    def round_mask(self, mask: Tensor, bits: int) -> Tensor:
+        """Nothing to do."""
+        return mask
+
+    def low_bits(self, stream: Stream, bits: int, *shape: int) -> Tensor:
+        """None: there is no truncation."""
+        return torch.zeros(shape)
+
     def narrow_mask(self, stream: Stream, *shape: int, scale: float = 1.0) -> Tensor:
         """The same: there is no window."""
         return self.mask(stream, *shape, scale=scale)
@@ -224,9 +276,17 @@ class Float32(Domain):
         """Nothing to do."""
         return delta
 
-    def window(self, half: Tensor, shift: int) -> Tensor:
+    def window_mask(self, mask: Tensor, shift: int) -> Tensor:
         """Nothing to do."""
-        return half
+        return mask
+
+    def window_value(self, delta: Tensor, shift: int) -> Tensor:
+        """Nothing to do."""
+        return delta
+
+    def window_limit(self, frac: int) -> float:
+        """None: there is no window."""
+        return math.inf
 
     def widen(self, window: Tensor, bits: int) -> Tensor:
         """Nothing to do."""

@@ -26,7 +26,7 @@ from torch import Tensor
 from protocols.inputs import prompt_tokens
 from protocols.party import P0, P1, P2
 from protocols.permllm.context import Context, agree_exponents
-from protocols.permllm.domain import LINEAR_FRAC, SAFE_BITS, VALUE_FRAC, FixedWeight
+from protocols.permllm.domain import LINEAR_FRAC, VALUE_FRAC, FixedWeight
 from protocols.permllm.layer import (
     NORM_WINDOW_FRAC,
     LayerLinears,
@@ -74,8 +74,9 @@ class Embedding:
         if self._normed:
             self._gain.prepare()
 
-    def __call__(self, tokens: list[int] | None, count: int, first: int) -> Masked:
-        """P1 passes the token ids in the online pass; they stand at positions `first`, …"""
+    def __call__(self, tokens: list[int] | None, count: int, first: int, truncated: int) -> Masked:
+        """P1 passes the token ids in the online pass; they stand at positions `first`, … truncated:
+        what the first layer `truncates`."""
         rows = self.table(self._onehots(tokens, count))
         half = None
         if rows.half is not None:
@@ -86,7 +87,7 @@ class Embedding:
             x = x.shift_by(self._ctx.domain.encode(places, LINEAR_FRAC))
         if not self._normed:
             return x
-        return self._gain(self._norm([x], self._gain.in_frac, rows=count), SAFE_BITS)
+        return self._gain(self._norm([x], self._gain.in_frac, rows=count), truncated)
 
     def _onehots(self, tokens: list[int] | None, count: int) -> Masked:
         if self._ctx.offline_pass:
@@ -181,13 +182,15 @@ class GenerationProgram(Program):
     def _through_layers(self, step: int, tokens: list[int] | None) -> Masked:
         spec, work = self._work.spec, self._work
         first, count = sum(plan.tokens for plan in self._plan[:step]), self._plan[step].tokens
-        x = self._embedding(tokens, count, first)
+        cuts = [*(layer.truncates for layer in self._layers), 0]
+        x = self._embedding(tokens, count, first, cuts[0])
         span = range(first, first + count)
         tables = (
             rotary_tables(spec, *positions(spec, work.prompt_len, span)) if spec.rotary else None
         )
-        for layer in self._layers:
-            x = layer(x, Tokens(tables, visible_prefix(spec, work.prompt_len)))
+        public = Tokens(tables, visible_prefix(spec, work.prompt_len))
+        for layer, cut in zip(self._layers, cuts[1:], strict=True):
+            x = layer(x, public, cut)
         return x
 
     def _logits(self, x: Masked) -> Masked:

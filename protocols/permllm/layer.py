@@ -25,10 +25,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from protocols.party import P0
+from protocols.party import P0, P1
 from protocols.permllm.attention import Cache, Scores, WeightedSum
 from protocols.permllm.context import Context, agree_exponents
-from protocols.permllm.domain import LINEAR_FRAC, SAFE_BITS, VALUE_FRAC, Domain, FixedWeight
+from protocols.permllm.domain import LINEAR_FRAC, VALUE_FRAC, WINDOW_FRAC, Domain, FixedWeight
 from protocols.permllm.linear import Diagonal, Linear
 from protocols.permllm.masked import Masked
 from protocols.permllm.permuted import Permuted
@@ -38,8 +38,9 @@ from protocols.transformer.spec import TransformerSpec
 from protocols.transformer.weights import LayerWeights, Norm, fold
 
 PROBABILITY_FRAC = 16  # scale of softmax outputs
-NORM_WINDOW_FRAC = 18  # residual values up to 2^13, seen with 18 fractional bits
-HIDDEN, HIDDEN_NOISE = -(2.0**14) - 2.0**13, 2.0**13  # centre and width of `hiding_offsets`
+LONG, LONG_PROBABILITY_FRAC = 256, 22  # and of those over more keys: they are small
+NORM_WINDOW_FRAC = 17  # residual values up to 2^13 and seen to be too large up to 3·2^13
+HIDDEN = -(2.0 ** (31 - WINDOW_FRAC))  # what P1 sees of the score of a key that a token may not see
 
 
 @dataclass(frozen=True)
@@ -49,15 +50,6 @@ class Tokens:
 
     tables: Tables | None
     prefix: int = 0
-
-
-def hiding_offsets(noise: Tensor) -> Tensor:
-    """What the scores of keys get that a token may not see, float64, from uniform int32 `noise`.
-
-    Uniform in [−28672, −20480): P1's window begins at −2^15, so a score down to −2^12 still fits below,
-    and one up to 2^12 stays far below every visible one.
-    """
-    return HIDDEN + HIDDEN_NOISE * noise.double() * 2.0**-32
 
 
 def normalize(spec: TransformerSpec, x: Tensor) -> Tensor:
@@ -145,13 +137,12 @@ class TransformerLayer:
         self, ctx: Context, name: str, spec: TransformerSpec, linears: LayerLinears
     ) -> None:
         self._ctx = ctx
-        self._name = name
         self._spec = spec
         self._linears = linears
         self.cache = Cache(spec.n_kv_heads or spec.n_heads, spec.d_head, ctx.domain.dtype)
         self._norm1 = Permuted(ctx, f"{name}/norm1", self._normalize, NORM_WINDOW_FRAC)
         self._norm2 = Permuted(ctx, f"{name}/norm2", self._normalize, NORM_WINDOW_FRAC)
-        self._softmax = Permuted(ctx, f"{name}/softmax", self._probabilities)
+        self._softmax = Permuted(ctx, f"{name}/softmax", self._probabilities, hidden=HIDDEN)
         self._activate = Permuted(ctx, f"{name}/activation", self._activation)
         self._rotary = Rotary(ctx, f"{name}/rotary", spec) if spec.rotary else None
         self._scores = Scores(ctx, f"{name}/scores", self.cache)
@@ -161,15 +152,21 @@ class TransformerLayer:
         """The linear layers' part."""
         self._linears.prepare()
 
-    def __call__(self, x: Masked, tokens: Tokens) -> Masked:
-        """x (n, d_model) → (n, d_model), both at LINEAR_FRAC with masks that BERT may truncate."""
+    @property
+    def truncates(self) -> int:
+        """How many bits the layer cuts from its input: the mask must allow that."""
+        return 0 if self._spec.norm_first else LINEAR_FRAC - self._linears.qkv.in_frac
+
+    def __call__(self, x: Masked, tokens: Tokens, truncated: int = 0) -> Masked:
+        """x (n, d_model) → (n, d_model), both at LINEAR_FRAC. truncated: what the next layer
+        `truncates`."""
         lin = self._linears
         if not self._spec.norm_first:
-            h = x + self._attention(self._ctx.truncate(x, x.frac - lin.qkv.in_frac), tokens)
+            h = x + self._attention(self._ctx.truncate(x, self.truncates), tokens)
             n1 = self._normed(self._norm1, h, lin.up.in_frac)
             y = lin.gains[0](n1) + self._feed_forward(n1)
             n2 = self._normed(self._norm2, y, lin.gains[1].in_frac)
-            return lin.gains[1](n2, SAFE_BITS)
+            return lin.gains[1](n2, truncated)
         n1 = self._normed(self._norm1, x, lin.qkv.in_frac)
         h = self._residual(0, x, n1) + self._attention(n1, tokens)
         n2 = self._normed(self._norm2, h, lin.up.in_frac)
@@ -184,18 +181,21 @@ class TransformerLayer:
 
     def _attention(self, x: Masked, tokens: Tokens) -> Masked:
         spec, n = self._spec, x.shape[0]
-        qkv = self._ctx.truncate(self._linears.qkv(x, SAFE_BITS), LINEAR_FRAC - VALUE_FRAC)
+        extra = LINEAR_FRAC - VALUE_FRAC
+        qkv = self._ctx.truncate(self._linears.qkv(x, extra), extra)
         q, k, v = self._positioned(qkv, tokens)
         heads, width = spec.n_heads, spec.d_head
         grouped = (k.shape[0], heads // k.shape[0] * n)  # query heads that share a key head
         scores = self._scores(q.reshape(*grouped, width), k, v)
         length = scores.shape[2]
         scores = self._hide_future(scores.reshape(heads, n, length), tokens.prefix)
-        p = self._softmax([scores], PROBABILITY_FRAC, rows=heads * n)
-        o = self._sum(p.reshape(*grouped, length), VALUE_FRAC).reshape(heads, n, width)
-        merged = o.transpose(0, 1).reshape(n, spec.d_model)
+        frac = LONG_PROBABILITY_FRAC if length > LONG else PROBABILITY_FRAC
+        p = self._softmax([scores], frac, rows=heads * n).reshape(*grouped, length)
         out = self._linears.out
-        return out(self._ctx.truncate(merged, merged.frac - out.in_frac))
+        extra = frac + VALUE_FRAC - out.in_frac
+        o = self._sum(p, VALUE_FRAC, extra).reshape(heads, n, width)
+        merged = o.transpose(0, 1).reshape(n, spec.d_model)
+        return out(self._ctx.truncate(merged, extra))
 
     def _positioned(self, qkv: Masked, tokens: Tokens) -> list[Masked]:
         """q (heads, n, d_head), k and v (kv heads, n, d_head); q and k rotated where the family
@@ -210,16 +210,18 @@ class TransformerLayer:
         return [part.transpose(0, 1) for part in parts]
 
     def _hide_future(self, scores: Masked, prefix: int) -> Masked:
-        """P0 lowers the scores of keys after each token's own (the shape of the mask is public), each
-        by a random amount, so that P1 does not see products that no token may use."""
+        """The scores of keys after each token's own become constant (which they are is public), so
+        that P1 does not see products that no token may use: Δ = HIDDEN at P0, λ = 0 at the dealer.
+
+        One less than a multiple of the window's step is shown as that multiple, whatever the dither.
+        """
         _, n, length = scores.shape
-        if not self._spec.causal or n == 1 or scores.half is None or self._ctx.role != P0:
+        if not self._spec.causal or n == 1 or scores.half is None or self._ctx.role == P1:
             return scores
-        future = torch.ones(n, length).triu(length - n + 1)
-        future[:, :prefix] = 0
-        noise = self._ctx.p0p2(f"{self._name}/hidden").int32(*scores.shape)
-        lowered = future * hiding_offsets(noise)
-        return scores.shift_by(self._ctx.domain.encode(lowered, scores.frac))
+        future = torch.ones(n, length, dtype=torch.bool).triu(length - n + 1)
+        future[:, :prefix] = False
+        constant = self._ctx.domain.encode(torch.tensor(HIDDEN), scores.frac) - 1
+        return scores.overwrite(future, constant if self._ctx.role == P0 else constant * 0)
 
     def _feed_forward(self, x: Masked) -> Masked:
         hidden = self._linears.up(x)

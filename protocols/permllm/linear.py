@@ -4,7 +4,8 @@
 
 Prepare (once per model): U is uniform, from the stream of P0 and the dealer; P1 gets W − U.
 Offline: w0 from the stream of P0 and the dealer; the dealer computes w1 = U·λx − w0; P1 draws λy
-(with the dealer) and returns (W − U)·λx + w1 − λy, so that P0's bracket is that plus w0.
+(with the dealer) and returns (W − U)·λx + w1 − λy, so that P0's bracket is that plus w0. Of a mask
+λy = m·2^s + ℓ that will be truncated P1 knows m alone; the dealer takes ℓ from w1.
 
 | phase | from | to | what | payload | hop |
 |---|---|---|---|---|---|
@@ -24,7 +25,7 @@ from torch import Tensor
 from protocols.arith.prg import Stream
 from protocols.party import P0, P1, P2
 from protocols.permllm.context import Context, Step
-from protocols.permllm.domain import LINEAR_FRAC, MAX_WEIGHT_FRAC, FixedWeight
+from protocols.permllm.domain import BOUND_BITS, LINEAR_FRAC, MAX_WEIGHT_FRAC, FixedWeight
 from protocols.permllm.masked import Masked
 
 BLOCK_ELEMENTS = 1 << 21  # weights a prepare message and a dealer's block: 16 MiB of int64
@@ -75,34 +76,38 @@ class Linear(Step):
             for lo, hi in self._blocks():
                 (self._origin._hidden[lo:hi],) = self.party.recv(P0)
 
-    def __call__(self, x: Masked, safe_bits: int | None = None) -> Masked:
-        """x (n, k) → y (n, m); `safe_bits` asks for a mask that allows exact truncation."""
+    def __call__(self, x: Masked, truncated: int = 0) -> Masked:
+        """x (n, k) → y (n, m); |y| < 2^BOUND_BITS where `truncated` bits will be cut from it."""
         if x.frac != self.in_frac:
             raise ValueError(f"{self.name}: input at scale {x.frac}, expected {self.in_frac}")
         shape = (x.shape[0], self.shape[0])
-        walk = self._offline if self.ctx.offline_pass else self._online
-        return Masked(shape, self.out_frac, walk(x, shape, safe_bits))
+        half = self._offline(x, shape, truncated) if self.ctx.offline_pass else self._online(x)
+        return Masked(shape, self.out_frac, half)
 
-    def _offline(self, x: Masked, shape: tuple[int, int], safe_bits: int | None) -> Tensor | None:
+    def _offline(self, x: Masked, shape: tuple[int, int], truncated: int) -> Tensor | None:
         if self.role == P0:
             (correction,) = self.party.recv(P1)
             w0 = self._mask(self.ctx.p0p2(self.name), *shape)
             self._bracket = correction + w0 + self._weights.bias
             return None
-        stream = self.ctx.p1p2(self.name)
-        if safe_bits is None:
-            out = self._mask(stream, *shape)
-        else:
-            out = self.domain.safe_mask(stream, safe_bits, *shape)
+        out, low = self._out_mask(shape, truncated)
         if self.role == P2:
             w0 = self._mask(self.ctx.p0p2(self.name), *shape)
-            self.party.send(P1, self._times_u(x.held) - w0)
+            self.party.send(P1, self._times_u(x.held) - w0 - low)
         else:
             (w1,) = self.party.recv(P2)
             self.party.send(P0, self._apply(self._origin._hidden, x.held) + w1 - out)
         return out
 
-    def _online(self, x: Masked, shape: tuple[int, int], safe_bits: int | None) -> Tensor | None:
+    def _out_mask(self, shape: tuple[int, int], truncated: int) -> tuple[Tensor, Tensor]:
+        """λy, and ℓ at the dealer."""
+        if truncated:
+            safe_bits = self.out_frac + BOUND_BITS
+            return self.ctx.truncatable_mask(self.name, safe_bits, truncated, *shape)
+        out = self._mask(self.ctx.p1p2(self.name), *shape)
+        return out, torch.zeros_like(out)
+
+    def _online(self, x: Masked) -> Tensor | None:
         if self.role != P0:
             return None
         return self._apply(self._weights.values, x.held) + self._bracket
@@ -173,6 +178,3 @@ class NarrowLinear(Linear):
 
     def _mask(self, stream: Stream, *shape: int, scale: float = 1.0) -> Tensor:
         return self.domain.narrow_mask(stream, *shape, scale=scale)
-
-    def _offline(self, x: Masked, shape: tuple[int, int], safe_bits: int | None) -> Tensor | None:
-        return super()._offline(x, shape, None)

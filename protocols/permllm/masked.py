@@ -9,6 +9,7 @@ Scales: x carries `frac`, its number of fractional bits (`domain` says what that
 from dataclasses import dataclass, replace
 from math import prod
 
+import torch
 from torch import Tensor
 
 
@@ -64,6 +65,10 @@ class Masked:
     def shift_by(self, known: Tensor) -> "Masked":
         """x + a tensor that P0 knows, encoded at x's scale; for P0 in the online pass."""
         return replace(self, half=self.held + known)
+
+    def overwrite(self, where: Tensor, known: Tensor) -> "Masked":
+        """`known` instead of the half, where the bool tensor `where` says so."""
+        return replace(self, half=torch.where(where, known, self.held))
 
     def __add__(self, other: "Masked") -> "Masked":
         if (self.shape, self.frac) != (other.shape, other.frac):

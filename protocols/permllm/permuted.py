@@ -1,22 +1,24 @@
 """Non-linear functions f on permuted plaintext: P1 sees π(x), never x in order.
 
-P0 draws π and a pad t from its stream with the dealer. Only the window of the values travels (32 bits
-of them, `domain`).
+P0 draws π, a pad t and a dither ρ, one an element, from its stream with the dealer. Only the window of
+the values travels (32 bits of them, `domain`).
 
-Offline: σ = π(λ >> s) − t to P1; c = π⁻¹(μ) − λ' to P0, with μ and λ' from the masks' stream.
-Online:  P0 sends π(Δ >> s) + t; P1 adds σ, gets π(x), computes y = f(π(x)) in float64, encodes it
-and returns y − μ; P0 un-permutes and adds c, so that Δ' = f(x) − λ'.
+Offline: σ = π(λ) − ρ >> s, − t to P1; c = π⁻¹(μ) − λ' to P0, with μ and λ' from the masks' stream.
+Online:  P0 sends (π(Δ) + ρ >> s) + t; P1 adds σ, gets π(x), computes y = f(π(x)) in float64, encodes
+it and returns y − μ; P0 un-permutes and adds c, so that Δ' = f(x) − λ'.
 
 | phase | from | to | what | payload | hop |
 |---|---|---|---|---|---|
 | offline | P2 | P1 | σ | 4·n·inputs | 1 |
 | offline | P2 | P0 | c | 8·n | 1 |
-| online | P0 | P1 | π(Δ >> s) + t | 4·n·inputs | 1 |
+| online | P0 | P1 | (π(Δ) + ρ >> s) + t | 4·n·inputs | 1 |
 | online | P1 | P0 | f(π(x)) − μ | 8·n | 2 |
 
-P1 learns π(x) (and never holds both λ and π(λ)); P0 learns y − μ, which μ hides; P2 learns π, t, all
-masks. Granularity: elementwise functions use one permutation of all elements; row functions an
-independent one inside each row and one of the rows. Source: PermLLM, section 4.
+P1 learns π(x), rounded by a coin that ρ hides from it (and never holds both λ and π(λ)); P0 learns
+y − μ, which μ hides; P2 learns π, t, ρ, all masks. P1 ends the run where a value is too large for the
+window: one that wraps would be a wrong answer without a sign of it. Granularity: elementwise functions
+use one permutation of all elements; row functions an independent one inside each row and one of the
+rows. Source: PermLLM, section 4.
 """
 
 from collections.abc import Callable
@@ -27,7 +29,7 @@ from torch import Tensor
 from protocols.arith.prg import Stream
 from protocols.party import P0, P1, P2
 from protocols.permllm.context import Context, Step
-from protocols.permllm.domain import WINDOW_FRAC
+from protocols.permllm.domain import WINDOW_FRAC, OutOfRange
 from protocols.permllm.masked import Masked
 
 Function = Callable[..., Tensor]  # float64 (rows, cols) a input → float64 (rows, cols)
@@ -43,18 +45,26 @@ def permutation_index(stream: Stream, rows: int, cols: int) -> Tensor:
 class Revealed(Step):
     """P1 learns π(x₁), … for secrets of one shape and scale; nobody else learns anything.
 
-    `index` is π at P0 and P2: position i of what P1 sees holds element index[i].
+    `index` is π at P0 and P2: position i of what P1 sees holds element index[i]. Every |x| must be
+    below half the window's range, 2^(30 − window_frac), but for those that are exactly `hidden`.
     """
 
-    def __init__(self, ctx: Context, name: str, window_frac: int = WINDOW_FRAC) -> None:
+    def __init__(
+        self,
+        ctx: Context,
+        name: str,
+        window_frac: int = WINDOW_FRAC,
+        hidden: float | None = None,
+    ) -> None:
         super().__init__(ctx, name)
-        self._window_frac = window_frac
+        self._window_frac, self._hidden = window_frac, hidden
         self._pad = torch.empty(0)  # P0: t
+        self._dither = torch.empty(0)  # P0, P2: ρ in P1's order
         self._sigma = torch.empty(0)  # P1
         self.index = torch.empty(0, dtype=torch.int64)
 
     def offline(self, inputs: list[Masked], rows: int = 1) -> None:
-        """Draw π and t (P0, P2) and deal σ."""
+        """Draw π, t and ρ (P0, P2) and deal σ."""
         if self.role == P1:
             (self._sigma,) = self.party.recv(P2)
             return
@@ -62,32 +72,57 @@ class Revealed(Step):
         stream = self.ctx.p0p2(self.name)
         self.index = permutation_index(stream, rows, size // rows)
         self._pad = self.domain.narrow_mask(stream, len(inputs), size)
+        shift = inputs[0].frac - self._window_frac
+        self._dither = self.domain.low_bits(stream, shift, len(inputs), size)
         if self.role == P2:
-            self.party.send(P1, self._permute(inputs) - self._pad)
+            windows = [
+                self.domain.window_mask(x.flat[self.index] - rho, shift)
+                for x, rho in zip(inputs, self._dither, strict=True)
+            ]
+            self.party.send(P1, torch.stack(windows) - self._pad)
 
     def online(self, inputs: list[Masked]) -> Tensor | None:
-        """π of all inputs, float64 (inputs, size), at P1; None at P0."""
+        """π of all inputs, float64 (inputs, size), at P1; None at P0. Raises OutOfRange."""
         if self.role == P0:
-            self.party.send(P1, self._permute(inputs) + self._pad)
+            shift = inputs[0].frac - self._window_frac
+            windows = [
+                self.domain.window_value(x.flat[self.index] + rho, shift)
+                for x, rho in zip(inputs, self._dither, strict=True)
+            ]
+            self.party.send(P1, torch.stack(windows) + self._pad)
             return None
         (padded,) = self.party.recv(P0)
-        return self.domain.decode(padded + self._sigma, self._window_frac)
+        seen = self.domain.decode(padded + self._sigma, self._window_frac)
+        self._check_range(seen)
+        return seen
 
-    def _permute(self, inputs: list[Masked]) -> Tensor:
-        """π of the windows of this role's halves, int32 (inputs, size)."""
-        shift = inputs[0].frac - self._window_frac
-        return torch.stack([self.domain.window(x.flat[self.index], shift) for x in inputs])
+    def _check_range(self, seen: Tensor) -> None:
+        limit = self.domain.window_limit(self._window_frac)
+        if seen.numel() == 0 or float(seen.abs().max()) < limit:
+            return
+        visible = seen if self._hidden is None else seen[seen != self._hidden]
+        largest = float(visible.abs().max()) if visible.numel() else 0.0
+        if largest >= limit:
+            raise OutOfRange(
+                f"{self.name}: a value of magnitude {largest:.6g}; PermLLM computes there with "
+                f"magnitudes below {limit:g}"
+            )
 
 
 class Permuted(Step):
     """y = f(x₁, …) by rows, or elementwise where `rows` is 1."""
 
     def __init__(
-        self, ctx: Context, name: str, function: Function, window_frac: int = WINDOW_FRAC
+        self,
+        ctx: Context,
+        name: str,
+        function: Function,
+        window_frac: int = WINDOW_FRAC,
+        hidden: float | None = None,
     ) -> None:
         super().__init__(ctx, name)
         self._function = function
-        self._revealed = Revealed(ctx, name, window_frac)
+        self._revealed = Revealed(ctx, name, window_frac, hidden)
         self._rows = 1
         self._mu = torch.empty(0)  # P1
         self._correction = torch.empty(0)  # P0: c

@@ -2,12 +2,12 @@
 
     R(x) = x·cos + J(x)·sin, J a signed permutation of the coordinates, so R(Δ) + R(λ) = R(x)
 
-with cos and sin at scale 2^ROTATION_FRAC. Offline, P1 moves R(λ) to a fresh mask λ' from which the
-extra bits can be truncated exactly.
+with cos and sin at scale 2^ROTATION_FRAC. Offline, the dealer moves R(λ) to a fresh mask λ' from which
+the extra bits can be truncated exactly, and of which P1 knows all but the low bits.
 
 | phase | from | to | what | payload | hop |
 |---|---|---|---|---|---|
-| offline | P1 | P0 | R(λ) − λ' | 8·elements | after P1's mask is known |
+| offline | P2 | P0 | R(λ) − λ' | 8·elements | 1 |
 
 P0 learns R(λ) − λ', which λ' hides. Nothing travels online.
 """
@@ -15,7 +15,7 @@ P0 learns R(λ) − λ', which λ' hides. Nothing travels online.
 import torch
 from torch import Tensor
 
-from protocols.party import P0, P1
+from protocols.party import P0, P2
 from protocols.permllm.context import Context, Step
 from protocols.permllm.domain import BOUND_BITS, VALUE_FRAC
 from protocols.permllm.masked import Masked
@@ -38,21 +38,20 @@ class Rotary(Step):
 
     def __call__(self, x: Masked, tables: Tables) -> Masked:
         """x (n, heads, d_head) at any scale, cos and sin (n, d_head) → the same shape and scale."""
-        if self.ctx.offline_pass:
-            return self._offline(x, tables)
-        if self.role != P0:
-            return x
-        rotated = self._rotate(x.held, tables) + self._correction
-        return Masked(x.shape, x.frac, self.domain.truncate_value(rotated, ROTATION_FRAC))
+        half = self._offline(x, tables) if self.ctx.offline_pass else self._online(x, tables)
+        return self.ctx.truncate(Masked(x.shape, x.frac + ROTATION_FRAC, half), ROTATION_FRAC)
 
-    def _offline(self, x: Masked, tables: Tables) -> Masked:
+    def _offline(self, x: Masked, tables: Tables) -> Tensor | None:
         if self.role == P0:
-            (self._correction,) = self.party.recv(P1)
-            return x
-        fresh = self.domain.safe_mask(self.ctx.p1p2(self.name), SAFE_BITS, *x.shape)
-        if self.role == P1:
+            (self._correction,) = self.party.recv(P2)
+            return None
+        fresh, _ = self.ctx.truncatable_mask(self.name, SAFE_BITS, ROTATION_FRAC, *x.shape)
+        if self.role == P2:
             self.party.send(P0, self._rotate(x.held, tables) - fresh)
-        return Masked(x.shape, x.frac, self.domain.truncate_mask(fresh, ROTATION_FRAC))
+        return fresh
+
+    def _online(self, x: Masked, tables: Tables) -> Tensor | None:
+        return self._rotate(x.held, tables) + self._correction if self.role == P0 else None
 
     def _rotate(self, half: Tensor, tables: Tables) -> Tensor:
         cos, sin = (self.domain.encode(t, ROTATION_FRAC)[:, None] for t in tables)

@@ -63,7 +63,7 @@ class NarrowInput(Input):
         return self.domain.narrow_mask(self.ctx.p1p2(self.name), *self._shape)
 
     def _encode(self, x: Tensor) -> Tensor:
-        return self.domain.window(self.domain.encode(x, self._frac), 0)
+        return self.domain.window_mask(self.domain.encode(x, self._frac), 0)
 
 
 class CachedRows(Step):
