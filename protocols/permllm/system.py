@@ -11,9 +11,11 @@ from torch import Tensor
 
 from protocols.party import P0, P1, P2, Phase, Role
 from protocols.permllm import cost
+from protocols.permllm.batches import batches
 from protocols.permllm.bfv import MAX_IDS
 from protocols.permllm.context import Context
 from protocols.permllm.domain import domain_of
+from protocols.permllm.halves import OnDisk, in_memory
 from protocols.permllm.options import PermLLMOptions
 from protocols.permllm.programs import answer_frac, program
 from protocols.system import Parts, PhaseCost, System, Unsupported
@@ -28,7 +30,11 @@ class PermLLM(System):
 
     def build(self) -> None:
         """P0's weights are folded and rounded here."""
-        self._ctx = Context(self.party, self.seed, domain_of(self.options))
+        options = self.options
+        holder = P1 if options.mask_holder == "user" else P2
+        memory = in_memory if options.store_dir is None else OnDisk(options.store_dir)
+        self._ctx = Context(self.party, self.seed, domain_of(options), holder, memory)
+        self._batches = batches(self.workload, options)
         bits = self.options.weight_bits
         self._program = program(self.workload, self._ctx, self.seed or 0, bits, self.user)
 
@@ -47,9 +53,11 @@ class PermLLM(System):
         self._program.prepare()
 
     def offline(self, step: int) -> None:
-        """Walk the protocol on masks."""
-        self._ctx.begin_offline()
-        self._program.offline(step)
+        """Walk the protocol on masks, with the first step of each batch for all its steps."""
+        for batch in self._batches:
+            if batch.start == step:
+                self._ctx.begin_offline(batch)
+                self._program.offline(step)
 
     def share_input(self, step: int) -> None:
         """P1's input in masked form at P0."""
@@ -58,7 +66,7 @@ class PermLLM(System):
 
     def online(self, step: int) -> None:
         """Walk the protocol on values; the dealer is not there."""
-        self._ctx.begin_online()
+        self._ctx.begin_online(step)
         if self.party.role != P2:
             self._program.online(step)
 
@@ -79,7 +87,7 @@ class PermLLM(System):
     @classmethod
     def cost(cls, workload: Workload, options: PermLLMOptions) -> dict[Phase, PhaseCost]:
         """Closed forms of `protocols.permllm.cost`."""
-        return cost.cost(workload, domain_of(options))
+        return cost.cost(workload, options)
 
 
 def _selected_from(workload: Workload) -> int:
