@@ -33,4 +33,6 @@ class PermLLMOptions:
         if (self.weights_store == "disk") != (self.store_dir is not None):
             raise ValueError("store_dir must name a folder with weights_store=disk, else be null")
         if self.mask_holder == "dealer" and self.domain != "ring64":
-            raise ValueError("mask_holder=dealer needs domain=ring64: float32 masks hide too little")
+            raise ValueError(
+                "mask_holder=dealer needs domain=ring64: float32 masks hide too little"
+            )

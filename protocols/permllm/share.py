@@ -13,7 +13,6 @@ would have done when they were computed (`attention`).
 | P0 | P1 | E_k, E_v | 16·h·L·w | 2 |
 """
 
-import torch
 from torch import Tensor
 
 from protocols.arith.prg import Stream
@@ -98,7 +97,8 @@ class CachedRows(Step):
             values = self.party.recv(P1)
             for rows, value in zip(cached, values, strict=True):
                 rows.value.extend(value)
-            self.party.send(P1, *(rows.value.view(self._length) - rows.pad.view(self._length) for rows in cached))
+            n = self._length
+            self.party.send(P1, *(rows.value.view(n) - rows.pad.view(n) for rows in cached))
             return
         if k is None or v is None:
             raise RuntimeError("P1 must give the cached rows")
