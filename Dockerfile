@@ -6,9 +6,9 @@ WORKDIR /deps
 # Wheels collected by the host (permbench docker build --wheels) make this build need no network; the
 # pattern lets the folder be absent. Without it pip asks its index, here for builds without CUDA.
 ARG PIP_EXTRA_INDEX_URL
-COPY pyproject.toml harness/docker/requirements.py wheel[s] ./
+COPY pyproject.toml harness/runners/docker_image/package_list.py wheel[s] ./
 RUN python3 -m venv /opt/permbench \
- && python3 requirements.py pyproject.toml > requirements.txt \
+ && python3 package_list.py pyproject.toml > requirements.txt \
  && if ls *.whl > /dev/null 2>&1; then set -- --no-index --find-links .; fi \
  && /opt/permbench/bin/pip install --no-cache-dir --disable-pip-version-check "$@" -r requirements.txt \
  && rm -rf /opt/permbench/lib/python3*/site-packages/torch/include
@@ -35,4 +35,4 @@ RUN python -m compileall -q . \
  && NUMBA_CACHE_DIR=/permbench/kernels python -m harness run -m runner=local shaper=none repeat=1 \
       warmup=0 results_dir=/tmp/first experiment=argmax,layer system=permllm,puma,mpcformer \
  && rm -rf /tmp/first
-ENTRYPOINT ["/bin/sh", "harness/docker/start.sh", "harness.worker"]
+ENTRYPOINT ["/bin/sh", "harness/runners/docker_image/start.sh", "harness.parties.worker"]

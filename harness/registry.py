@@ -11,7 +11,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from baselines.mpcformer.settings import Settings
-from harness.config.errors import ConfigError
+from harness.errors import ConfigError
 from protocols.options import NoOptions
 from protocols.permllm.options import PermLLMOptions
 

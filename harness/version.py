@@ -1,10 +1,11 @@
-"""The version of permbench."""
+"""The version of permbench, and the folder it lies in."""
 
 import importlib.metadata
 import tomllib
 from pathlib import Path
 
-PYPROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
+REPO = Path(__file__).resolve().parents[1]
+PYPROJECT = REPO / "pyproject.toml"
 
 
 def version() -> str:

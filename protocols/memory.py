@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from protocols.counters import Counters
+from protocols.errors import PeerError, PeerGone, PeerTimeout
 from protocols.events import Listener, Stamp
 from protocols.metered import MESSAGE_DTYPES, Message, MeteredParty
-from protocols.party import PeerError, PeerGone, PeerTimeout, Role
+from protocols.party import Role
 
 T = TypeVar("T")
 Queues = Mapping[tuple[Role, Role], "SimpleQueue[Message | None]"]  # None: the sender has left
@@ -51,7 +52,7 @@ class MemoryParty(MeteredParty):
         except Empty:
             where = f"in phase {self._phase}"
             raise PeerTimeout(
-                f"{self.role} heard nothing from {source} for {self._timeout_s:g} s {where}"
+                f"{self.role} received nothing from {source} for {self._timeout_s:g} s {where}"
             ) from None
         if message is None:
             queue.put(None)

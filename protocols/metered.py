@@ -10,8 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from protocols.errors import PeerError
 from protocols.events import Listener, Stamp
-from protocols.party import PeerError, Phase, Role
+from protocols.party import Phase, Role
 from protocols.recorder import Recorder
 
 MESSAGE_DTYPES: tuple[torch.dtype, ...] = (
@@ -115,7 +116,7 @@ class MeteredParty(ABC):
             self._recorder.hand_on()
 
     @contextmanager
-    def heard_by(self, *listeners: Listener) -> Iterator[None]:
+    def observed_by(self, *listeners: Listener) -> Iterator[None]:
         """Call `listeners` too, with every `Event` inside."""
         before = self._recorder.listeners
         self._recorder.listeners = (*before, *listeners)

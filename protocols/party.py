@@ -15,18 +15,6 @@ ROLES: tuple[Role, ...] = (P0, P1, P2)
 PHASES: tuple[Phase, ...] = ("prepare", "offline", "input", "online")  # those of a run's work
 
 
-class PeerError(RuntimeError):
-    """A peer is gone, stayed silent too long, or sent what the protocol does not allow."""
-
-
-class PeerGone(PeerError):
-    """A peer has closed its connection, or died."""
-
-
-class PeerTimeout(PeerError):
-    """A peer has stayed silent too long."""
-
-
 class Party(Protocol):
     """One role's connection to the others.
 

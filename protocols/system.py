@@ -18,10 +18,6 @@ Pair = tuple[Role, Role]
 Parts = Mapping[Role, tuple[Tensor, ...]]  # of an answer
 
 
-class Unsupported(ValueError):
-    """The system cannot compute this workload; the message says why."""
-
-
 @dataclass(frozen=True)
 class PhaseCost:
     """What one phase sends, in closed form: payload bytes by ordered pair, and its depth in hops."""

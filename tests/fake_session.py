@@ -7,7 +7,7 @@ from typing import Self
 from harness.config.identity import config_hash, resolved
 from harness.config.schema import RunConfig
 from harness.progress import Progress
-from harness.record import Record, Status
+from harness.records.record import Record, Status
 
 MakeRecord = Callable[..., Record]
 Statuses = Callable[[RunConfig], Status]

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from harness import registry, store
-from harness.cli import main
+from harness import registry
+from harness.cli.main import main
 from harness.config.compose import compose_run
-from harness.config.errors import ConfigError
 from harness.config.systems import system_schema
+from harness.errors import ConfigError
+from harness.records import store
 from protocols.workload import Linear
 from tests.play import SEED, declared, play, relative
 
@@ -77,7 +78,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 
 
 def test_it_is_short_right_and_costs_what_it_says(installed: Path) -> None:
-    assert len((EXAMPLE / "own_system.py").read_text().splitlines()) < 100
+    assert len((EXAMPLE / "own_system.py").read_text().splitlines()) < 120
     own, work = registry.system_class("own"), Linear(3, 50, 20)
     played = play(own, work)
     for (got,) in played.answers:
@@ -117,14 +118,14 @@ def test_it_runs_verifies_records_and_compares(
 def test_its_options_are_configuration(installed: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = compose_run(["experiment=linear", "system=own", "system.frac=12"])
     assert config.system.options() == registry.system_class("own").Options(12)
-    for words, problem in (
+    for arguments, problem in (
         ("system=own system.fraq=1", "did you mean system.frac? allowed: name, frac"),
         ("system=own system.frac=few", "system.frac: got few, must be a whole number"),
         ("system=permllm system.frac=1", "allowed: name, domain, mask_scale, weight_bits"),
         ("system=owm", "other, own, permllm"),
     ):
         with pytest.raises(ConfigError, match=r".") as error:
-            compose_run(words.split())
+            compose_run(arguments.split())
         assert problem in str(error.value)
         assert "\n" not in str(error.value)
     with pytest.raises(SystemExit):

@@ -155,9 +155,9 @@ def test_what_travels_is_fresh_and_uniform(
     send = MemoryParty.send
 
     def listen(party: MemoryParty, to: Role, *tensors: Tensor) -> None:
-        words = [t.reshape(-1).clone() for t in tensors if t.dtype in WORDS and t.numel() >= 50]
+        arguments = [t.reshape(-1).clone() for t in tensors if t.dtype in WORDS and t.numel() >= 50]
         with lock:
-            sent.setdefault((party.role, to), []).extend(words)
+            sent.setdefault((party.role, to), []).extend(arguments)
         send(party, to, *tensors)
 
     monkeypatch.setattr(MemoryParty, "send", listen)

@@ -1,6 +1,6 @@
 """What `trace=true` costs: `python -m tests.trace_overhead [KEY=VALUE …]`, with the keys of `permbench run`.
 
-The same three processes, connected as a run's parties are, evaluate in turns with and without a tracer, so
+The same three processes, connected as a run's parties are, evaluate in turns with and without a recorder, so
 that what two sets of parties differ by for as long as they live is in both. Nothing is shaped. Prints the
 ratios of online times and of the processor time that all three took.
 """
@@ -16,8 +16,8 @@ from multiprocessing.connection import Connection
 
 from harness.config.compose import compose_run
 from harness.gate.ratio import paired
+from harness.parties.trace_recorder import TraceRecorder
 from harness.registry import system_class
-from harness.replay.tracer import Tracer
 from harness.transport import SocketParty, connect_all, listen
 from protocols.arith import ring
 from protocols.counters import Counters
@@ -39,15 +39,15 @@ def live(
     listener: socket.socket,
     addresses: Mapping[Role, tuple[str, int]],
     secret: bytes,
-    words: list[str],
+    arguments: list[str],
     out: Connection,
 ) -> None:
     """One party: when it began and ended the online phase of each evaluation, and its processor time."""
-    config = compose_run([*WORDS, *words])
+    config = compose_run([*WORDS, *arguments])
     ring.use_threads(config.threads)
     workload = config.workload()
     (step,) = range(len(steps(workload)))
-    tracer, spans = Tracer(), []
+    recorder, spans = TraceRecorder(), []
     with SocketParty(
         role, connect_all(role, listener, addresses, secret), 60, [Counters()]
     ) as party:
@@ -59,7 +59,7 @@ def live(
         gc.freeze()
         gc.disable()  # a collection is no part of a protocol
         for number in range(2 * (WARMUP + PAIRS)):
-            with party.heard_by(*([tracer] if traced(number) else [])):
+            with party.observed_by(*([recorder] if traced(number) else [])):
                 with party.phase("offline"):
                     system.offline(step)
                 with party.phase("input"):
@@ -78,19 +78,19 @@ def live(
     out.send(spans)
 
 
-def main(words: list[str]) -> None:
+def main(arguments: list[str]) -> None:
     """Measure and print."""
     listeners = {role: listen() for role in ROLES}
     addresses = {role: listener.getsockname() for role, listener in listeners.items()}
     context = multiprocessing.get_context("spawn")
-    heard: list[Connection] = []
+    connections: list[Connection] = []
     for role, listener in listeners.items():
         ours, theirs = context.Pipe()
-        arguments = (role, listener, addresses, SECRET, words, theirs)
-        context.Process(target=live, args=arguments, daemon=True).start()
+        given = (role, listener, addresses, SECRET, arguments, theirs)
+        context.Process(target=live, args=given, daemon=True).start()
         theirs.close()
-        heard.append(ours)
-    spans = list(zip(*(ours.recv() for ours in heard), strict=True))
+        connections.append(ours)
+    spans = list(zip(*(ours.recv() for ours in connections), strict=True))
     wall = [max(end for _, end, _ in one) - max(begin for begin, *_ in one) for one in spans]
     cpu = [sum(cpu_ns for *_, cpu_ns in one) for one in spans]
     for name, took in (("online time", wall), ("processor time", cpu)):

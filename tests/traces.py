@@ -4,18 +4,21 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harness.replay.trace import END, NOBODY, RECV, SEND, Program, Step, Times, Trace, check
+from harness.parties.trace_recorder import END, NOBODY, RECV, SEND
+from harness.replay.trace import RoleTrace, Step, Times, Trace, check
 from protocols.party import P0, P1, Role
 
 US, MS = 1_000, 1_000_000
 
 
-def program(begin_ns: Sequence[int], *rows: tuple[int, int, int, list[int], list[int]]) -> Program:
+def program(
+    begin_ns: Sequence[int], *rows: tuple[int, int, int, list[int], list[int]]
+) -> RoleTrace:
     """Rows of kind, peer, bytes, then wall and CPU µs: [before, before CPU], [during, during CPU]."""
     kind, peer, size = (np.array(column, np.int64) for column in list(zip(*rows, strict=True))[:3])
     table = np.array([[*before, *during] for *_, before, during in rows], np.int64) * US
     times = Times(*(np.repeat(column[None], len(begin_ns), 0) for column in table.T))
-    return Program(kind, peer, size, times, np.array(begin_ns, np.int64))
+    return RoleTrace(kind, peer, size, times, np.array(begin_ns, np.int64))
 
 
 def echo_trace(record_id: str, compute_us: int = 700, rounds: int = 1) -> Trace:
@@ -38,7 +41,7 @@ def echo_trace(record_id: str, compute_us: int = 700, rounds: int = 1) -> Trace:
             (SEND, 0, 8, [compute_us, cpu], [10, 10]),
         ]
     finish = (END, NOBODY, 0, [0, 0], [0, 0])
-    programs: dict[Role, Program] = {
+    programs: dict[Role, RoleTrace] = {
         P0: program([20 * US] * 3, *at_p0, finish),
         P1: program([30 * US] * 3, *at_p1, finish),
     }

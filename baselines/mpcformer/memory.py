@@ -2,7 +2,7 @@
 
 from baselines.mpcformer.cost import layer_weights, model_weights
 from baselines.mpcformer.settings import Settings
-from protocols.system import Unsupported
+from protocols.errors import Unsupported
 from protocols.workload import Generation, Layer, Linear, Workload
 
 WORD = 8

@@ -18,8 +18,9 @@ from baselines.mpcformer.memory import check_memory
 from baselines.mpcformer.programs import answer_frac, program
 from baselines.mpcformer.settings import Settings
 from baselines.mpcformer.warm import warm_up
+from protocols.errors import Unsupported
 from protocols.party import P0, P1, P2, Phase, Role
-from protocols.system import Parts, PhaseCost, System, Unsupported
+from protocols.system import Parts, PhaseCost, System
 from protocols.workload import Argmax, Generation, Nonlinear, UserInput, Workload
 
 

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from baselines.plaintext import cost
 from baselines.plaintext.services import service
+from protocols.errors import Unsupported
 from protocols.options import NoOptions
 from protocols.party import P0, P1, Phase, Role
-from protocols.system import Parts, PhaseCost, System, Unsupported
+from protocols.system import Parts, PhaseCost, System
 from protocols.workload import Argmax, Generation, UserInput, Workload
 
 LIMIT_BYTES = 12 << 30

@@ -5,8 +5,8 @@ import os
 from baselines.puma.generation import share_model_cost
 from baselines.puma.layer import share_layer_cost
 from baselines.puma.linear import share_linear_cost
+from protocols.errors import Unsupported
 from protocols.party import P0, P1
-from protocols.system import Unsupported
 from protocols.workload import Generation, Layer, Linear, Workload
 
 PARTIES = 3

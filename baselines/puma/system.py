@@ -29,9 +29,10 @@ from baselines.puma.rounds import drive
 from baselines.puma.share import decode
 from baselines.puma.truncate import truncate_cost
 from baselines.puma.warm import warm_up
+from protocols.errors import Unsupported
 from protocols.options import NoOptions
 from protocols.party import P1, ROLES, Phase, Role
-from protocols.system import Parts, PhaseCost, System, Unsupported
+from protocols.system import Parts, PhaseCost, System
 from protocols.workload import Argmax, Generation, Layer, Linear, Nonlinear, UserInput, Workload
 
 

@@ -3,8 +3,8 @@
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from harness.config.errors import ConfigError, rejected
 from harness.config.schema import GenerateConfig, ModelConfig, RunConfig
+from harness.errors import ConfigError, rejected
 
 
 def resolve(config: RunConfig) -> RunConfig:
@@ -32,7 +32,8 @@ def _described(model: ModelConfig, folder: Path) -> ModelConfig:
 
 
 def _tokenized(generate: GenerateConfig, model: ModelConfig) -> GenerateConfig:
-    from harness.tokenizer import TokenizerError, load_tokenizer  # noqa: PLC0415 - slow
+    from protocols.errors import TokenizerError  # noqa: PLC0415 - slow
+    from protocols.transformer.checkpoint.tokenizer import load_tokenizer  # noqa: PLC0415 - slow
 
     if generate.tokens is not None:
         raise rejected(

@@ -18,15 +18,15 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from harness.config.checkpoint import resolve
-from harness.config.errors import ConfigError
 from harness.config.explain import explain
 from harness.config.groups import CONF_DIR, GROUPS
-from harness.config.links import canonical_links
+from harness.config.network import canonical_links
 from harness.config.overrides import check_single, parse
 from harness.config.runners import RUNNERS, with_checkpoint
 from harness.config.schema import EXPERIMENTS, RunConfig
 from harness.config.systems import system_schema
 from harness.config.validate import validate
+from harness.errors import ConfigError
 from harness.registry import OURS
 
 

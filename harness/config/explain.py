@@ -15,7 +15,7 @@ from omegaconf.errors import (
 )
 from yaml import MarkedYAMLError
 
-from harness.config.errors import ConfigError, rejected, unknown
+from harness.errors import ConfigError, rejected, unknown
 
 IN_FILE = re.compile(
     r"^In '(?P<file>[^']+)': \w+ raised while composing config:\n(?P<rest>.*)", re.S
@@ -39,14 +39,14 @@ def explain(error: Exception, overrides: Sequence[Override], conf_dir: Path) -> 
     if isinstance(error, MarkedYAMLError):
         return _bad_yaml(error, conf_dir)
     in_file = IN_FILE.match(str(error))
-    told = _tell(_omegaconf_error(error), overrides)
+    explained = _explained(_omegaconf_error(error), overrides)
     if in_file is None:
-        return told or ConfigError("configuration", str(error).partition("\nSee ")[0])
-    problem = str(told) if told else in_file["rest"].splitlines()[0]
+        return explained or ConfigError("configuration", str(error).partition("\nSee ")[0])
+    problem = str(explained) if explained else in_file["rest"].splitlines()[0]
     return ConfigError(f"{conf_dir.name}/{in_file['file']}.yaml", problem)
 
 
-def _tell(
+def _explained(
     error: OmegaConfBaseException | None, overrides: Sequence[Override]
 ) -> ConfigError | None:
     if error is None:

@@ -5,7 +5,7 @@ Systems of other packages are options of the group `system` without a file.
 
 from pathlib import Path
 
-from harness.config.errors import ConfigError, spell, unknown
+from harness.errors import ConfigError, spell, unknown
 from harness.registry import others, system_class
 
 # Beside the packages, in a checkout and in an installed wheel alike.

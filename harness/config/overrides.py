@@ -11,9 +11,9 @@ from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
 
 from harness.config.call import LAUNCHER, CallConfig
-from harness.config.errors import ConfigError, unknown
 from harness.config.groups import CONF_DIR, GROUPS, check_option, options
 from harness.config.schema import RunConfig
+from harness.errors import ConfigError, unknown
 
 TOP_KEYS = tuple(field.name for field in fields(RunConfig))
 OWN_KEYS = tuple(field.name for field in fields(CallConfig))
@@ -21,7 +21,7 @@ CALL_KEYS = (*OWN_KEYS, "hydra", LAUNCHER)
 LINKS = "network.links"
 
 
-def is_call_word(text: str) -> bool:
+def is_call_argument(text: str) -> bool:
     """Whether an override is for the whole call, and part of no run."""
     return re.split("[=./@]", text.lstrip("+~"), maxsplit=1)[0] in CALL_KEYS
 

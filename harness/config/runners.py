@@ -4,8 +4,8 @@ import os
 import re
 from dataclasses import asdict, dataclass, field, replace
 
-from harness.config.errors import rejected
 from harness.config.schema import RunConfig, RunnerConfig
+from harness.errors import rejected
 
 _ADDRESS = re.compile(r"(?P<host>\[[0-9a-fA-F:]+\]|[^:\[\]]+):(?P<port>\d+)")
 _CORES = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")

@@ -62,7 +62,7 @@ class ModelConfig:
         )
 
     def generation(self, prompt_len: int, new_tokens: int) -> Generation:
-        """A walk through the whole model."""
+        """One pass through the whole model."""
         new_tokens = 0 if self.family == "bert" else new_tokens
         return Generation(self.spec(), prompt_len, new_tokens, self.tie_layers, self.checkpoint)
 
@@ -79,7 +79,7 @@ class ExperimentConfig:
         raise NotImplementedError
 
     def user(self) -> UserInput | None:
-        """What P1 alone is told, where it is more than a seed says."""
+        """What P1 alone knows, beyond what a seed says."""
         return None
 
 

@@ -4,8 +4,8 @@ from dataclasses import MISSING, Field, field, fields, is_dataclass, make_datacl
 from functools import cache
 from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
-from harness.config.errors import ConfigError, rejected
 from harness.config.schema import SystemConfig
+from harness.errors import ConfigError, rejected
 from harness.registry import choices, options_class
 
 

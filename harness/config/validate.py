@@ -4,7 +4,6 @@ import math
 from collections.abc import Collection
 from typing import get_args
 
-from harness.config.errors import rejected
 from harness.config.groups import options
 from harness.config.network import DirectionConfig, LinkConfig, NetworkConfig
 from harness.config.runners import check_runner
@@ -20,6 +19,7 @@ from harness.config.schema import (
     WholeModelConfig,
 )
 from harness.config.systems import check_options, system_schema
+from harness.errors import rejected
 from protocols.transformer.spec import Family
 from protocols.workload import NonlinearOp
 

@@ -1,16 +1,16 @@
 """What the gate says of one row: its answer, its counts, its online time."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from harness.config.schema import RunConfig, ShaperConfig
-from harness.gate.baseline import Row, counts_of
-from harness.gate.compare import differences
-from harness.gate.measure import Bench, GateFailure
+from harness.errors import GateFailure
+from harness.gate.baseline import Counts, Row, counts_of
+from harness.gate.measure import Bench
 from harness.gate.ratio import Interval, Verdict, paired, unpaired
-from harness.record import Record
+from harness.records.record import Record, Sent
 
 Kind = Literal["run", "counts", "time"]
 ENOUGH = 4  # times as many new samples as stored ones; more would tell nothing
@@ -170,9 +170,9 @@ class _Clocked:
             new += _online_ns(records[-1])
             ratio = paired(old, new) if self.timing.against else unpaired(self.row.online_ns, new)
             verdict = ratio.verdict(self.row.threshold)
-            told = verdict == "fine" and ratio.narrow(self.row.threshold)
+            certain = verdict == "fine" and ratio.narrow(self.row.threshold)
             spent = self.timing.clock() > until or not self._more_would_help(len(new))
-            if verdict == "regression" or told or spent:
+            if verdict == "regression" or certain or spent:
                 return Check("time", verdict, _why(verdict)), ratio
             records = self.bench.measure(replace(self.measured, repeat=len(new)))
 
@@ -194,3 +194,54 @@ def _why(verdict: Verdict) -> tuple[str, ...]:
 
 def _online_ns(record: Record) -> list[int]:
     return record.phases["online"].wall_ns
+
+
+NOTHING = Sent(0, 0, 0)
+NAMES = {"messages": "messages", "payload_bytes": "payload bytes", "wire_bytes": "wire bytes"}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One number that is not the baseline's. where: "online P0>P1". None: there is no such phase."""
+
+    where: str
+    what: str
+    expected: int | None
+    found: int | None
+
+    def __str__(self) -> str:
+        if self.found is None:
+            return f"{self.where}: the baseline has this phase, the run has not"
+        if self.expected is None:
+            return f"{self.where}: the run has this phase, the baseline has not"
+        change = self.found - self.expected
+        return f"{self.where}: {self.what} {self.found}, expected {self.expected} ({change:+d})"
+
+
+def differences(
+    expected: Mapping[str, Counts], found: Mapping[str, Counts]
+) -> tuple[Difference, ...]:
+    """Everything in which `found` is not as `expected`, phase by phase; none is good.
+
+    A pair of roles that sends nothing is the same as one that is not named.
+    """
+    phases = [*expected, *(phase for phase in found if phase not in expected)]
+    return tuple(
+        found_one
+        for phase in phases
+        for found_one in _of_phase(phase, expected.get(phase), found.get(phase))
+    )
+
+
+def _of_phase(phase: str, expected: Counts | None, found: Counts | None) -> Iterator[Difference]:
+    if expected is None or found is None:
+        hops = [None if counts is None else counts.hops for counts in (expected, found)]
+        yield Difference(phase, "hops", *hops)
+        return
+    if expected.hops != found.hops:
+        yield Difference(phase, "hops", expected.hops, found.hops)
+    for pair in sorted(expected.sent.keys() | found.sent.keys()):
+        old, new = (asdict(counts.sent.get(pair, NOTHING)) for counts in (expected, found))
+        for key, name in NAMES.items():
+            if old[key] != new[key]:
+                yield Difference(f"{phase} {pair}", name, old[key], new[key])

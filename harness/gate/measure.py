@@ -4,30 +4,27 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from harness.config.errors import ConfigError
 from harness.config.schema import RunConfig
-from harness.crew import Crew, PartyFailure
-from harness.evaluation import texts
-from harness.inject import Fault
+from harness.errors import ConfigError, GateFailure, PartyFailure, RunnerError
+from harness.machine.capabilities import require
+from harness.measure.evaluation import ActiveJob, texts
+from harness.measure.run import Run, measure_links, outcome_of, record_of
+from harness.measure.verify import Answers
+from harness.parties.faults import Fault
+from harness.parties.group import PartyGroup
 from harness.progress import Progress
-from harness.record import Record
-from harness.requirements import require
-from harness.run import REPO, Run
-from harness.runners.base import WORKER, Door, Place, RunnerError
+from harness.records.record import Record
+from harness.runners.base import WORKER, HarnessAddress, RunningParty
 from harness.runners.local import Child, Local
-from harness.runners.registry import make_runner
-from harness.verify import Answers
+from harness.runners.select import make_runner
+from harness.version import REPO
+from protocols.errors import Unsupported
 from protocols.party import Role
-from protocols.system import Unsupported
-
-
-class GateFailure(RuntimeError):
-    """There is nothing to compare; the text says why."""
 
 
 class Bench(Protocol):
@@ -46,15 +43,17 @@ class Checkout(Local):
     def __init__(self, tree: Path) -> None:
         self._tree = tree
 
-    def launch(self, role: Role, door: Door, environment: Mapping[str, str]) -> Place:
+    def launch(
+        self, role: Role, harness: HarnessAddress, environment: Mapping[str, str]
+    ) -> RunningParty:
         """See `Runner.launch`. What lies in the working directory is imported first."""
-        argv = [sys.executable, *WORKER, role, door.host, str(door.port)]
-        return Child(argv, door.secret, {**environment, "PYTHONSAFEPATH": ""}, self._tree)
+        argv = [sys.executable, *WORKER, role, harness.host, str(harness.port)]
+        return Child(argv, harness.secret, {**environment, "PYTHONSAFEPATH": ""}, self._tree)
 
 
 def checkout(folder: Path) -> Path:
     """`folder`, if it is a checkout of permbench. Raises ConfigError."""
-    if not (folder / "harness" / "worker.py").is_file():
+    if not (folder / "harness" / "parties" / "worker.py").is_file():
         raise ConfigError("--against", f"{folder} is no checkout of permbench")
     return folder.resolve()
 
@@ -66,22 +65,22 @@ class _Side:
     name: str
     tree: Path | None
     fault: Fault | None = None
-    crew: Crew | None = None
+    parties: PartyGroup | None = None
 
-    def staffed(self, config: RunConfig) -> Crew:
+    def started(self, config: RunConfig) -> PartyGroup:
         """Its parties, started if need be. Raises PartyFailure, RunnerError."""
-        if self.crew is None:
+        if self.parties is None:
             tc = config.shaper.name == "tc"
             runner = Checkout(self.tree) if self.tree else make_runner(config.runner, tc)
-            self.crew = Crew(runner, config.threads, config.timeout_s)
-            self.crew.start()
-        return self.crew
+            self.parties = PartyGroup(runner, config.threads, config.timeout_s)
+            self.parties.start()
+        return self.parties
 
-    def dismiss(self) -> None:
+    def close(self) -> None:
         """End its parties."""
-        if self.crew is not None:
-            self.crew.close()
-            self.crew = None
+        if self.parties is not None:
+            self.parties.close()
+            self.parties = None
 
 
 class Sides:
@@ -115,7 +114,7 @@ class Sides:
     def renew(self) -> None:
         """See `Bench.renew`."""
         for side in self._sides:
-            side.dismiss()
+            side.close()
 
     def measure(self, config: RunConfig, alone: bool = False) -> list[Record]:
         """See `Bench.measure`: `config.repeat` evaluations of each side, in turns."""
@@ -131,40 +130,56 @@ class Sides:
 
     def _measure(self, config: RunConfig, sides: Sequence[_Side]) -> list[Record]:
         self._check(config, len(sides))
-        runs = [(side, Run(config, self._progress, side.fault)) for side in sides]
-        for side, run in runs:
+        run = self._check(config, len(sides))
+        runs = [replace(run, fault=side.fault) for side in sides]
+        links, jobs = [], []
+        for side, run in zip(sides, runs, strict=True):
             with _blaming(side):
-                if not run.measure_links(side.staffed(config), run.system.online_roles):
-                    raise GateFailure(f"{side.name}{run.record().error}")
-        courses = []
-        for side, run in runs:
+                roles = run.system.online_roles
+                found = measure_links(run, side.started(config), roles, self._progress)
+                if refusal := found.refusal(run):
+                    raise PartyFailure(refusal)
+                links.append(found)
+        for side, run in zip(sides, runs, strict=True):
             with _blaming(side):
-                courses.append((side, run.begin(side.staffed(config))))
-        for number, text in enumerate(texts(config.repeat, config.warmup)):
-            for side, course in courses[:: 1 if number % 2 == 0 else -1]:
-                with _blaming(side):
-                    course.round(text)
-        for (side, run), (_, course) in zip(runs, courses, strict=True):
+                jobs.append(ActiveJob(side.started(config), run.job, self._progress))
+        self._evaluate(config, sides, jobs)
+        records = []
+        for side, run, found, job in zip(sides, runs, links, jobs, strict=True):
             with _blaming(side):
-                run.finish(course, self._answers)
-        return [run.record() for _, run in runs]
+                result = job.finish(config.warmup)
+                outcome = outcome_of(run, found, result, self._answers, self._progress)
+                records.append(record_of(run, outcome, found))
+        return records
 
-    def _check(self, config: RunConfig, sides: int) -> None:
-        """Raise GateFailure for what cannot be measured, and end parties started otherwise."""
-        run = Run(config, self._progress)
+    def _evaluate(
+        self, config: RunConfig, sides: Sequence[_Side], jobs: Sequence[ActiveJob]
+    ) -> None:
+        """All evaluations of all sides: A B, B A, A B, …"""
+        pairs = list(zip(sides, jobs, strict=True))
+        for number, text in enumerate(texts(config.repeat, config.warmup)):
+            for side, job in pairs[:: 1 if number % 2 == 0 else -1]:
+                with _blaming(side):
+                    job.evaluate(text)
+
+    def _check(self, config: RunConfig, sides: int) -> Run:
+        """The run, if it can be measured; parties that were started otherwise end. Raises
+        GateFailure."""
+        run = Run(config)
         try:
             require(config)
-            run.system.check(run.workload, run.options, run.user)
+            run.check()
         except Unsupported as reason:
             raise GateFailure(f"unsupported: {reason}") from None
-        except ConfigError as lack:
-            raise GateFailure(str(lack)) from None
+        except ConfigError as found:
+            raise GateFailure(str(found)) from None
         if sides > 1 and config.runner.name != "local":
             raise GateFailure(f"another checkout needs runner=local, not {config.runner.name}")
         terms = (config.runner, config.shaper.name == "tc", config.threads, config.timeout_s)
         if terms != self._terms:
             self.renew()
             self._terms = terms
+        return run
 
 
 @contextmanager

@@ -11,13 +11,13 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from harness.config.errors import ConfigError
+from harness.errors import ConfigError
 from harness.gate.check import Check, Result, worst
 from harness.gate.ratio import Verdict
-from harness.record import Record
-from harness.rows import payload_bytes, phase_spread
-from harness.stats import digits, format_ns
-from harness.table import print_fitting
+from harness.records.query import payload_bytes, phase_spread
+from harness.records.record import Record
+from harness.records.stats import digits, format_ns
+from harness.report.tables import print_fitting
 
 HEADS = ("row", "run", "counts", "online", "new / old [95 %]", "threshold", "time", "verdict")
 STYLES: dict[Verdict, str] = {"fine": "green", "regression": "red", "cannot tell": "yellow"}

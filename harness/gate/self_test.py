@@ -17,9 +17,9 @@ from harness.config.schema import RunConfig
 from harness.gate.baseline import Row, counts_of
 from harness.gate.check import Result, Timing, check_row, lenient
 from harness.gate.measure import Bench
-from harness.inject import Fault
+from harness.parties.faults import Fault
 from harness.progress import Progress
-from harness.table import print_fitting
+from harness.report.tables import print_fitting
 
 WORDS = ("experiment=argmax", "experiment.n=1000", "shaper=none", "repeat=20", "warmup=2")
 SLOW = 0.10

@@ -4,12 +4,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from harness.config.schema import RunConfig
+from harness.errors import GateFailure
 from harness.gate.baseline import Baseline, Row, counts_of, machine_of, made_by
 from harness.gate.check import lenient, link_held
-from harness.gate.measure import Bench, GateFailure
+from harness.gate.measure import Bench
 from harness.progress import Progress
-from harness.record import Record
-from harness.stats import format_ns
+from harness.records.record import Record
+from harness.records.stats import format_ns
 
 
 def updated(rows: Iterable[tuple[Row, RunConfig]], bench: Bench, progress: Progress) -> Baseline:

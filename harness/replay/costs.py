@@ -1,4 +1,4 @@
-"""What a trace says the parties' own work takes, under one of two readings.
+"""What a trace says the parties' own work takes, under one of two operation_times.
 
 cpu   parties on machines of their own: a segment takes its CPU time, or its wall time where that is
       less (several threads, or a transport thread beside the compute).
@@ -11,9 +11,10 @@ from itertools import permutations
 
 import numpy as np
 
-from harness.replay import readings
-from harness.replay.readings import Bools, Compute
-from harness.replay.trace import RECV, SEND, Floats, Rested, Step, Trace, operations
+from harness.parties.trace_recorder import RECV, SEND
+from harness.replay import operation_times
+from harness.replay.operation_times import Bools, Compute
+from harness.replay.trace import DelayedStep, Floats, Step, Trace, operations
 from protocols.party import Role
 
 
@@ -40,19 +41,21 @@ def costs_of(trace: Trace, compute: Compute, scale: float) -> list[dict[Role, Co
     return [
         {
             role: _costs(step, role, compute, scale, *_transport(step, role, compute, measured))
-            for role in step.programs
+            for role in step.roles
         }
         for step in trace.steps
     ]
 
 
-def rested_costs(walk: Rested, plain: Step, compute: Compute, scale: float) -> dict[Role, Costs]:
-    """Each role's costs in a step walked over links of a delay, alike. A message that the delay hides has
+def delayed_costs(
+    delayed_step: DelayedStep, plain: Step, compute: Compute, scale: float
+) -> dict[Role, Costs]:
+    """Each role's costs in a step that ran over links of a delay, alike. A message that the delay hides has
     the `transport` that it has in the `plain` step, and as `handling` what it took beyond the delay, if it
     was waited for; any other message took what it took."""
-    step, measured, delay_ns = walk.step, compute == "wall", walk.delay_s * 1e9
+    step, measured, delay_ns = delayed_step.step, compute == "wall", delayed_step.delay_s * 1e9
     costs = {}
-    for role in step.programs:
+    for role in step.roles:
         anyway, handling = np.median(_transport(plain, role, compute, measured), axis=1)
         took, _ = _transport(step, role, compute, measured)
         hidden = anyway <= delay_ns + handling
@@ -71,10 +74,13 @@ def _costs(
     transport: Floats,
     handling: Floats,
 ) -> Costs:
-    program = step.programs[role]
-    before, during = readings.before(program, compute), readings.during(program, compute)
+    role_trace = step.roles[role]
+    before, during = (
+        operation_times.before(role_trace, compute),
+        operation_times.during(role_trace, compute),
+    )
     columns = before, during, transport, handling
-    entry = (program.begin_ns - step.start_ns).astype(np.float64)
+    entry = (role_trace.begin_ns - step.start_ns).astype(np.float64)
     entry *= scale if compute == "wall" else 0.0
     return Costs(entry, *(np.ascontiguousarray(column.T * scale) for column in columns))
 
@@ -86,11 +92,11 @@ def _transport(step: Step, role: Role, compute: Compute, measured: bool) -> Floa
     waiting, all the time from the one's begin to the other's end. handling: no more than the quickest
     message of the step takes, for the rest of a large one comes in during the delay.
     """
-    program = step.programs[role]
-    transport, handling = both = np.zeros((2, *program.times.before_wall.shape))
+    role_trace = step.roles[role]
+    transport, handling = both = np.zeros((2, *role_trace.times.before_wall.shape))
     quickest = _quickest(step, compute, measured)
-    for peer in step.programs:
-        sends = operations(program, peer, SEND)
+    for peer in step.roles:
+        sends = operations(role_trace, peer, SEND)
         took, _ = _took(step, role, peer, compute, measured)
         transport[:, sends], handling[:, sends] = took, np.minimum(took, quickest)
     return both
@@ -101,19 +107,19 @@ def _took(
 ) -> tuple[Floats, Bools]:
     """What each message from the one to the other took, and whether it was waited for, (evaluations,
     messages)."""
-    program, other = step.programs[sender], step.programs[receiver]
-    sends, receives = operations(program, receiver, SEND), operations(other, sender, RECV)
-    own = readings.during(program, compute)[:, sends]
-    least = own + readings.during(other, compute)[:, receives]
-    waited = readings.had_to_wait(other)[:, receives] & measured
-    travelled = readings.travelled(step, receiver)[:, receives]
+    role_trace, other = step.roles[sender], step.roles[receiver]
+    sends, receives = operations(role_trace, receiver, SEND), operations(other, sender, RECV)
+    own = operation_times.during(role_trace, compute)[:, sends]
+    least = own + operation_times.during(other, compute)[:, receives]
+    waited = operation_times.had_to_wait(other)[:, receives] & measured
+    travelled = operation_times.travelled(step, receiver)[:, receives]
     return np.where(waited, travelled, least), waited
 
 
 def _quickest(step: Step, compute: Compute, measured: bool) -> float:
     """What the quickest message mostly took, of those mostly waited for if there are any."""
-    pairs = permutations(step.programs, 2)
+    pairs = permutations(step.roles, 2)
     messages = [_took(step, *pair, compute, measured) for pair in pairs]
     took, waited = (np.concatenate(parts, axis=1) for parts in zip(*messages, strict=True))
-    typical, heard = np.median(took, axis=0), np.median(waited, axis=0) > 0
-    return float(min(typical[heard] if heard.any() else typical, default=0.0))
+    typical, observed = np.median(took, axis=0), np.median(waited, axis=0) > 0
+    return float(min(typical[observed] if observed.any() else typical, default=0.0))

@@ -5,9 +5,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from harness.config.errors import ConfigError, rejected
 from harness.config.groups import check_option, options
 from harness.config.network import NetworkConfig
+from harness.errors import ConfigError, rejected
 
 RANGE = re.compile(
     r"^(?P<low>[^.]+(?:\.\d+)?)\.\.(?P<high>[^:]+)(?::(?P<log>log)?(?P<count>\d+))?$"
@@ -49,7 +49,7 @@ def named(names: Sequence[str], overrides: Sequence[str]) -> Networks:
 def grid(
     names: Sequence[str], overrides: Sequence[str], rtt_text: str | None, rate_text: str | None
 ) -> Networks:
-    """Round-trip times × rates; an axis that is not given is the one value of the named network, or
+    """Evaluation-trip times × rates; an axis that is not given is the one value of the named network, or
     of a run's default one. Raises ConfigError."""
     from harness.config.compose import compose_run  # noqa: PLC0415 - Hydra is slow to import
 

@@ -2,9 +2,10 @@
 
 While a party waits for a far peer its caches and its core cool down: it notices the message late, and
 its first work afterwards is slower; on a machine with fewer cores than parties it also meets others than
-it would have met without the wait. A traced run is therefore walked a few times more over links that have
-a delay and nothing else (`harness.replay.collect.RESTS_S`). Each such walk is a trace with that slowness in
-it: a network whose delay lies between those of two traces takes what lies between their predictions.
+it would have met without the wait. A traced run is therefore evaluated a few times more, over
+links that have a delay and nothing else (`harness.measure.collect_trace.DELAYS_S`). Each of these
+is a trace with that slowness in it: a network whose delay lies between those of two traces takes
+what lies between their predictions.
 """
 
 from collections.abc import Sequence
@@ -13,17 +14,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.config.network import NetworkConfig
-from harness.record import Record
-from harness.replay.costs import costs_of, rested_costs
-from harness.replay.readings import Compute
-from harness.replay.simulate import BANDWIDTH, LATENCY, TIME, lines_of, simulate
+from harness.records.record import Record
+from harness.replay.costs import costs_of, delayed_costs
+from harness.replay.operation_times import Compute
+from harness.replay.simulate import BANDWIDTH, LATENCY, TIME, links_of, simulate
 from harness.replay.trace import Floats, Trace, pairs_of
 
 LEAST_S = 1e-4  # delays are compared evenly below this, and by their ratio above
 
 
 @dataclass(frozen=True)
-class Subject:
+class TracedRun:
     """A record with its trace, and what to call it beside others."""
 
     record: Record
@@ -33,14 +34,14 @@ class Subject:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Online time of one subject, each array (networks,), in ns.
+    """Online time of one traced run, each array (networks,), in ns.
 
     online_ns: median over the traced evaluations; low_ns, high_ns: their range. latency_ns,
     bandwidth_ns: what of the median is delay, and what is serialization or waiting for a link to be
     free, on the critical path; the rest is the parties' own work.
     """
 
-    subject: Subject
+    traced_run: TracedRun
     online_ns: Floats
     low_ns: Floats
     high_ns: Floats
@@ -54,23 +55,29 @@ class Prediction:
 
 
 def predict(
-    subject: Subject, networks: Sequence[NetworkConfig], compute: Compute, scale: float
+    traced_run: TracedRun, networks: Sequence[NetworkConfig], compute: Compute, scale: float
 ) -> Prediction:
     """Simulate every evaluation on every network; a generation is the sum of its steps."""
-    trace = subject.trace
+    trace = traced_run.trace
     profiles = [config.profiles(trace.online_roles) for config in networks]
-    lines = lines_of(profiles)
+    lines = links_of(profiles)
     costs = costs_of(trace, compute, scale)
     steps = [simulate(*step, lines) for step in zip(trace.steps, costs, strict=True)]
     found = [_summary(np.sum(steps, axis=0))]
-    for walk in trace.rested:
+    for delayed_step in trace.delayed:
         found.append(
-            _summary(simulate(walk.step, rested_costs(walk, trace.steps[0], compute, scale), lines))
+            _summary(
+                simulate(
+                    delayed_step.step,
+                    delayed_costs(delayed_step, trace.steps[0], compute, scale),
+                    lines,
+                )
+            )
         )
-    known_s = [0.0, *(walk.delay_s for walk in trace.rested)]
+    known_s = [0.0, *(delayed_step.delay_s for delayed_step in trace.delayed)]
     used = pairs_of(trace.steps)
     asked_s = [max((links[pair].delay_s for pair in used), default=0.0) for links in profiles]
-    return Prediction(subject, *_between(known_s, np.stack(found), asked_s))
+    return Prediction(traced_run, *_between(known_s, np.stack(found), asked_s))
 
 
 def _between(known_s: Sequence[float], found: Floats, asked_s: Sequence[float]) -> Floats:

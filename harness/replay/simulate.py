@@ -1,7 +1,7 @@
 """Simulation of the parties and links of one step, on many networks at once.
 
-A role's program is a fixed sequence, and a link is a FIFO for each ordered pair of roles, so nothing
-depends on scheduling: one walk over the programs, each as far as its messages allow, gives every
+A role's role_trace is a fixed sequence, and a link is a FIFO for each ordered pair of roles, so nothing
+depends on scheduling: one pass over the operations, each as far as its messages allow, gives every
 instant. With a role's clock t, a link's free time f, and a message of w bytes:
 
     compute         t ← t + segment
@@ -21,8 +21,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from harness.errors import TraceError
+from harness.parties.trace_recorder import END, RECV
 from harness.replay.costs import Costs
-from harness.replay.trace import END, RECV, Floats, Step, TraceError
+from harness.replay.trace import Floats, Step
 from netem.profile import LinkProfile
 from protocols.party import ROLES, Role
 
@@ -34,7 +36,7 @@ Profiles = Mapping[Pair, LinkProfile]
 
 
 @dataclass(frozen=True)
-class Lines:
+class LinkArrays:
     """The links of several networks: for each pair delay in ns and ns per byte, each (networks,)."""
 
     delay_ns: Mapping[Pair, Floats]
@@ -42,40 +44,40 @@ class Lines:
     count: int
 
 
-def lines_of(networks: Sequence[Profiles]) -> Lines:
+def links_of(networks: Sequence[Profiles]) -> LinkArrays:
     """The links of `networks`. Raises ValueError where one loses packets or has jitter."""
     if any(p.loss or p.jitter_s for profiles in networks for p in profiles.values()):
         raise ValueError("a replay knows delay and rate, not loss or jitter")
     pairs = networks[0].keys()
     delay = {pair: np.array([n[pair].delay_s * 1e9 for n in networks]) for pair in pairs}
     serial = {pair: np.array([_ns_per_byte(n[pair]) for n in networks]) for pair in pairs}
-    return Lines(delay, serial, len(networks))
+    return LinkArrays(delay, serial, len(networks))
 
 
 def _ns_per_byte(profile: LinkProfile) -> float:
     return 8e9 / profile.rate_bit_s if profile.rate_bit_s else 0.0
 
 
-def simulate(step: Step, costs: Mapping[Role, Costs], lines: Lines) -> Floats:
+def simulate(step: Step, costs: Mapping[Role, Costs], lines: LinkArrays) -> Floats:
     """When the last role ends, (PARTS, evaluations, networks) in ns from the common start.
 
     Raises TraceError where all roles wait for messages that are never sent.
     """
-    walk = _Walk(step, costs, lines)
-    while walk.advance():
+    simulation = _Simulation(step, costs, lines)
+    while simulation.advance():
         pass
-    return walk.last()
+    return simulation.last()
 
 
-class _Walk:
+class _Simulation:
     """Clocks of roles, links and messages under way."""
 
-    def __init__(self, step: Step, costs: Mapping[Role, Costs], lines: Lines) -> None:
-        self._programs = step.programs
+    def __init__(self, step: Step, costs: Mapping[Role, Costs], lines: LinkArrays) -> None:
+        self._roles = step.roles
         self._costs = costs
         self._lines = lines
-        self._at = dict.fromkeys(step.programs, 0)
-        self._clocks = {role: self._begin(costs[role]) for role in step.programs}
+        self._at = dict.fromkeys(step.roles, 0)
+        self._clocks = {role: self._begin(costs[role]) for role in step.roles}
         self._free: dict[Pair, Floats] = {}
         self._under_way: defaultdict[Pair, deque[Floats]] = defaultdict(deque)
 
@@ -86,11 +88,11 @@ class _Walk:
 
     def advance(self) -> bool:
         """Walk every role to its end, or to a message not yet sent; whether one moved."""
-        return max([self._advance(role) for role in self._programs])
+        return max([self._advance(role) for role in self._roles])
 
     def _advance(self, role: Role) -> bool:
-        program, first = self._programs[role], self._at[role]
-        kinds, peers = program.kind[first:].tolist(), program.peer[first:].tolist()
+        role_trace, first = self._roles[role], self._at[role]
+        kinds, peers = role_trace.kind[first:].tolist(), role_trace.peer[first:].tolist()
         for kind, place in zip(kinds, peers, strict=True):
             at = self._at[role]
             if kind == END:
@@ -101,7 +103,7 @@ class _Walk:
                     break
                 self._receive(role, at, arrivals.popleft())
             else:
-                self._send(role, ROLES[place], at, int(program.wire_bytes[at]))
+                self._send(role, ROLES[place], at, int(role_trace.wire_bytes[at]))
             self._at[role] += 1
         return self._at[role] > first
 
@@ -128,7 +130,7 @@ class _Walk:
 
     def last(self) -> Floats:
         """The latest role's clock, once all have ended."""
-        stuck = [r for r, program in self._programs.items() if self._at[r] < len(program.kind)]
+        stuck = [r for r, role_trace in self._roles.items() if self._at[r] < len(role_trace.kind)]
         if stuck:
             raise TraceError(f"{', '.join(stuck)} wait for messages that are never sent")
         first, *others = self._clocks.values()

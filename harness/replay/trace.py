@@ -12,17 +12,12 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.errors import TraceError
+from harness.parties.trace_recorder import END, RECV, SEND
 from protocols.party import ROLES, Role
-
-SEND, RECV, END = 0, 1, 2
-NOBODY = -1  # the peer of an END
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
-
-
-class TraceError(ValueError):
-    """No trace of this run, a file that is none, or one that contradicts itself."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +35,7 @@ class Times:
 
 
 @dataclass(frozen=True)
-class Program:
+class RoleTrace:
     """One role in one step. The last operation, and no other, is END.
 
     kind: SEND, RECV or END. peer: the other role's place in ROLES. wire_bytes: with framing.
@@ -59,11 +54,11 @@ class Step:
     """The online phase of one step. start_ns: (evaluations,), the instant agreed on for all roles."""
 
     start_ns: Ints
-    programs: Mapping[Role, Program]
+    roles: Mapping[Role, RoleTrace]
 
 
 @dataclass(frozen=True)
-class Rested:
+class DelayedStep:
     """A step in evaluations over links of this delay each way, in s, and of any rate."""
 
     delay_s: float
@@ -76,7 +71,7 @@ class Trace:
 
     online_roles: between whom the network's main link lies. shaped: whether links were shaped while
     this was recorded, or lay between hosts, so that its waits are not those of one machine alone.
-    rested: the only step again, each over links of a longer delay: how its parties work after waits.
+    delayed: the only step again, each time over links of a longer delay: how its parties work after waits.
     Nothing where there are several steps, or links were shaped.
     """
 
@@ -84,7 +79,7 @@ class Trace:
     online_roles: tuple[Role, ...]
     shaped: bool
     steps: tuple[Step, ...]
-    rested: tuple[Rested, ...] = ()
+    delayed: tuple[DelayedStep, ...] = ()
 
     @property
     def evaluations(self) -> int:
@@ -98,64 +93,67 @@ def check(trace: Trace) -> Trace:
         raise TraceError("it has no evaluation")
     for step in trace.steps:
         _check_step(step, trace.evaluations)
-    for walk in trace.rested:
-        _check_step(walk.step, len(walk.step.start_ns))
-        if not (len(trace.steps) == 1 and _same_operations(walk.step, trace.steps[0])):
+    for delayed_step in trace.delayed:
+        _check_step(delayed_step.step, len(delayed_step.step.start_ns))
+        if not (len(trace.steps) == 1 and _same_operations(delayed_step.step, trace.steps[0])):
             raise TraceError("its messages after waits are not those without")
-    if any(a >= b for a, b in pairwise([0.0, *(walk.delay_s for walk in trace.rested)])):
+    if any(
+        a >= b
+        for a, b in pairwise([0.0, *(delayed_step.delay_s for delayed_step in trace.delayed)])
+    ):
         raise TraceError("its waits do not become longer")
     return trace
 
 
 def _check_step(step: Step, evaluations: int) -> None:
-    for role, program in step.programs.items():
-        _check_program(role, program, [ROLES.index(r) for r in step.programs if r != role])
-        _check_times(role, program, evaluations)
-    _check_messages(step.programs)
+    for role, role_trace in step.roles.items():
+        _check_role(role, role_trace, [ROLES.index(r) for r in step.roles if r != role])
+        _check_times(role, role_trace, evaluations)
+    _check_messages(step.roles)
 
 
 def _same_operations(step: Step, other: Step) -> bool:
-    return step.programs.keys() == other.programs.keys() and all(
-        np.array_equal(getattr(program, name), getattr(other.programs[role], name))
-        for role, program in step.programs.items()
+    return step.roles.keys() == other.roles.keys() and all(
+        np.array_equal(getattr(role_trace, name), getattr(other.roles[role], name))
+        for role, role_trace in step.roles.items()
         for name in ("kind", "peer", "wire_bytes")
     )
 
 
-def _check_program(role: Role, program: Program, peers: Sequence[int]) -> None:
-    kind, size = program.kind, len(program.kind)
+def _check_role(role: Role, role_trace: RoleTrace, peers: Sequence[int]) -> None:
+    kind, size = role_trace.kind, len(role_trace.kind)
     if size == 0 or (kind == END).nonzero()[0].tolist() != [size - 1]:
         raise TraceError(f"{role}'s operations do not end once")
-    if not len(kind) == len(program.peer) == len(program.wire_bytes):
+    if not len(kind) == len(role_trace.peer) == len(role_trace.wire_bytes):
         raise TraceError(f"{role}'s operations are of different numbers")
-    if not np.isin(kind, (SEND, RECV, END)).all() or program.wire_bytes.min() < 0:
+    if not np.isin(kind, (SEND, RECV, END)).all() or role_trace.wire_bytes.min() < 0:
         raise TraceError(f"{role} has operations of an unknown kind or size")
-    if not np.isin(program.peer[:-1], peers).all():
+    if not np.isin(role_trace.peer[:-1], peers).all():
         raise TraceError(f"{role} has messages with nobody in this trace")
 
 
-def _check_times(role: Role, program: Program, evaluations: int) -> None:
-    size = len(program.kind)
-    if evaluations == 0 or program.begin_ns.shape != (evaluations,):
+def _check_times(role: Role, role_trace: RoleTrace, evaluations: int) -> None:
+    size = len(role_trace.kind)
+    if evaluations == 0 or role_trace.begin_ns.shape != (evaluations,):
         raise TraceError(f"{role} did not begin {evaluations} times")
-    for name, values in vars(program.times).items():
+    for name, values in vars(role_trace.times).items():
         if values.shape != (evaluations, size) or values.min() < 0:
             raise TraceError(f"{role}'s times ({name}) are not those of {evaluations} evaluations")
 
 
-def _check_messages(programs: Mapping[Role, Program]) -> None:
+def _check_messages(traces: Mapping[Role, RoleTrace]) -> None:
     """Every message that was sent was received, once and whole."""
-    for a in programs:
-        for b in programs:
-            sent, received = sizes(programs, a, b, SEND), sizes(programs, b, a, RECV)
+    for a in traces:
+        for b in traces:
+            sent, received = sizes(traces, a, b, SEND), sizes(traces, b, a, RECV)
             if sent.tolist() != received.tolist():
                 raise TraceError(f"what {a} sent is not what {b} received")
 
 
-def sizes(programs: Mapping[Role, Program], role: Role, peer: Role, kind: int) -> Ints:
+def sizes(traces: Mapping[Role, RoleTrace], role: Role, peer: Role, kind: int) -> Ints:
     """Wire bytes of the messages that `role` sent to `peer`, or received from it, in order."""
-    program = programs[role]
-    found: Ints = program.wire_bytes[operations(program, peer, kind)]
+    role_trace = traces[role]
+    found: Ints = role_trace.wire_bytes[operations(role_trace, peer, kind)]
     return found
 
 
@@ -164,12 +162,12 @@ def pairs_of(steps: Sequence[Step]) -> set[tuple[Role, Role]]:
     return {
         (role, ROLES[peer])
         for step in steps
-        for role, program in step.programs.items()
-        for peer in np.unique(program.peer[program.kind == SEND])
+        for role, role_trace in step.roles.items()
+        for peer in np.unique(role_trace.peer[role_trace.kind == SEND])
     }
 
 
-def operations(program: Program, peer: Role, kind: int) -> Ints:
-    """Where in the program its messages of one kind with `peer` are."""
-    found: Ints = ((program.kind == kind) & (program.peer == ROLES.index(peer))).nonzero()[0]
+def operations(role_trace: RoleTrace, peer: Role, kind: int) -> Ints:
+    """Where in the role_trace its messages of one kind with `peer` are."""
+    found: Ints = ((role_trace.kind == kind) & (role_trace.peer == ROLES.index(peer))).nonzero()[0]
     return found

@@ -1,6 +1,6 @@
 """What a runner is: a place for three parties, and a network between them and the harness.
 
-A party, wherever it lives, is the program `python -m harness.worker ROLE HOST PORT`. It connects to
+A party, wherever it lives, is the program `python -m harness.parties.worker ROLE HOST PORT`. It connects to
 the harness at HOST:PORT, proves that it knows the run's secret, and listens for its peers on the
 address from which it reached the harness. So a runner says where the harness is, starts three
 programs, and sees to it that nothing of them stays behind.
@@ -14,15 +14,11 @@ from typing import Self
 
 from protocols.party import Role
 
-WORKER = ("-m", "harness.worker")
-
-
-class RunnerError(RuntimeError):
-    """This machine cannot do what the runner needs; the text says what is missing."""
+WORKER = ("-m", "harness.parties.worker")
 
 
 @dataclass(frozen=True)
-class Door:
+class HarnessAddress:
     """Where the harness waits for parties: `host`, `port` as they see it, and the secret (hex)."""
 
     host: str
@@ -30,7 +26,7 @@ class Door:
     secret: str
 
 
-class Place(ABC):
+class RunningParty(ABC):
     """One party's program, running somewhere."""
 
     @abstractmethod
@@ -56,16 +52,18 @@ class Runner(ABC):
 
     host = "127.0.0.1"  # where the harness listens, and the parties reach it
     port = 0  # 0: any free one
-    secret: bytes | None = None  # of runs whose parties are told it by somebody else
+    secret: bytes | None = None  # of runs whose parties get it from somebody else
     tc = False  # whether the parties may change their interfaces
     image: str | None = None  # id of the image that parties are made from, once open
-    start_timeout_s = 120.0  # to the last party's first word: three Pythons from a cold disk
+    start_timeout_s = 120.0  # to the last party's first report: three Pythons from a cold disk
 
     def open(self) -> None:
         """Make what the parties will live in. Raises RunnerError."""
 
     @abstractmethod
-    def launch(self, role: Role, door: Door, environment: Mapping[str, str]) -> Place:
+    def launch(
+        self, role: Role, harness: HarnessAddress, environment: Mapping[str, str]
+    ) -> RunningParty:
         """Start one party. Raises RunnerError."""
 
     def close(self) -> None:

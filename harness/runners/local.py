@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from harness.config.schema import RunnerConfig
-from harness.runners.base import WORKER, Door, Place, Runner
+from harness.runners.base import WORKER, HarnessAddress, Runner, RunningParty
 from protocols.party import Role
 
 
@@ -21,13 +21,15 @@ def make(config: RunnerConfig, tc: bool) -> Runner:
 class Local(Runner):
     """Child processes of the harness."""
 
-    def launch(self, role: Role, door: Door, environment: Mapping[str, str]) -> Place:
+    def launch(
+        self, role: Role, harness: HarnessAddress, environment: Mapping[str, str]
+    ) -> RunningParty:
         """See `Runner.launch`."""
-        argv = [sys.executable, *WORKER, role, door.host, str(door.port)]
-        return Child(argv, door.secret, environment)
+        argv = [sys.executable, *WORKER, role, harness.host, str(harness.port)]
+        return Child(argv, harness.secret, environment)
 
 
-class Child(Place):
+class Child(RunningParty):
     """A child process in a session of its own; the secret goes in on its standard input."""
 
     def __init__(
@@ -52,25 +54,25 @@ class Child(Place):
             self._process.stdin.close()
 
     def lines(self) -> Iterator[str]:
-        """See `Place.lines`."""
+        """See `RunningParty.lines`."""
         assert self._process.stdout is not None
         with self._process.stdout as out:
             for line in out:
                 yield line.decode(errors="replace").rstrip()
 
     def exit_code(self, wait_s: float = 0.0) -> int | None:
-        """See `Place.exit_code`."""
+        """See `RunningParty.exit_code`."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(wait_s)
         return self._process.poll()
 
     def kill(self) -> None:
-        """See `Place.kill`."""
+        """See `RunningParty.kill`."""
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
     @property
     def pid(self) -> int | None:
-        """See `Place.pid`."""
+        """See `RunningParty.pid`."""
         return self._process.pid

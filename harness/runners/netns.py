@@ -8,7 +8,8 @@ import sys
 from collections.abc import Mapping
 
 from harness.config.schema import RunnerConfig
-from harness.runners.base import WORKER, Door, Place, Runner, RunnerError
+from harness.errors import RunnerError
+from harness.runners.base import WORKER, HarnessAddress, Runner, RunningParty
 from harness.runners.local import Child
 from netem.command import TcError, find
 from netem.namespaces import Namespaces
@@ -38,12 +39,14 @@ class Netns(Runner):
             raise RunnerError(str(error)) from None
         self.host = self._namespaces.address
 
-    def launch(self, role: Role, door: Door, environment: Mapping[str, str]) -> Place:
+    def launch(
+        self, role: Role, harness: HarnessAddress, environment: Mapping[str, str]
+    ) -> RunningParty:
         """See `Runner.launch`."""
         assert self._namespaces is not None
-        worker = (sys.executable, *WORKER, role, door.host, str(door.port))
-        _, *words = self._namespaces.command(role, worker)
-        return Child([find("ip") or "ip", *words], door.secret, environment)
+        worker = (sys.executable, *WORKER, role, harness.host, str(harness.port))
+        _, *arguments = self._namespaces.command(role, worker)
+        return Child([find("ip") or "ip", *arguments], harness.secret, environment)
 
     def close(self) -> None:
         """See `Runner.close`."""

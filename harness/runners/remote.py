@@ -13,7 +13,8 @@ from pathlib import Path
 
 from harness.config.runners import RemoteRunner
 from harness.config.schema import RunnerConfig
-from harness.runners.base import Door, Place, Runner, RunnerError
+from harness.errors import RunnerError
+from harness.runners.base import HarnessAddress, Runner, RunningParty
 from harness.transport.handshake import SECRET_BYTES, SECRET_VARIABLE
 from protocols.party import Role
 
@@ -38,29 +39,31 @@ class Remote(Runner):
         self.start_timeout_s = config.wait_s
         self._file = config.secret_file
 
-    def launch(self, role: Role, door: Door, environment: Mapping[str, str]) -> Place:
+    def launch(
+        self, role: Role, harness: HarnessAddress, environment: Mapping[str, str]
+    ) -> RunningParty:
         """See `Runner.launch`. A line on stderr says what to start."""
-        host = socket.gethostname() if door.host in ANYWHERE else door.host
-        words = ["permbench", "join", role, f"{host}:{door.port}"]
+        host = socket.gethostname() if harness.host in ANYWHERE else harness.host
+        arguments = ["permbench", "join", role, f"{host}:{harness.port}"]
         if self._file:
-            words += ["--secret-file", self._file]
-        print(f"  waiting for {role}: {shlex.join(words)}", file=sys.stderr, flush=True)
+            arguments += ["--secret-file", self._file]
+        print(f"  waiting for {role}: {shlex.join(arguments)}", file=sys.stderr, flush=True)
         return Elsewhere()
 
 
-class Elsewhere(Place):
+class Elsewhere(RunningParty):
     """A party that this machine knows nothing of; it ends when its connection does."""
 
     def lines(self) -> Iterator[str]:
-        """See `Place.lines`. Whoever started it has them."""
+        """See `RunningParty.lines`. Whoever started it has them."""
         return iter(())
 
     def exit_code(self, wait_s: float = 0.0) -> int | None:
-        """See `Place.exit_code`."""
+        """See `RunningParty.exit_code`."""
         return None
 
     def kill(self) -> None:
-        """See `Place.kill`."""
+        """See `RunningParty.kill`."""
 
 
 def read_secret(file: str | None) -> bytes:

@@ -4,12 +4,12 @@
 which `Counters` is one.
 """
 
-from harness.transport.frame import FrameError
-from harness.transport.handshake import HandshakeError, accept, connect, connect_all, listen
+from harness.errors import FrameError, HandshakeError
+from harness.transport.handshake import accept, connect, connect_all, listen
 from harness.transport.socket_party import SocketParty
 from protocols.counters import Counters, PhaseCounts, Traffic
+from protocols.errors import PeerError, PeerGone, PeerTimeout
 from protocols.events import Event, Listener
-from protocols.party import PeerError, PeerGone, PeerTimeout
 
 __all__ = [
     "Counters",

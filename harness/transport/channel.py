@@ -7,11 +7,13 @@ import time
 from collections.abc import Set as AbstractSet
 from queue import Empty, SimpleQueue
 
-from harness.transport.frame import MAX_MESSAGE_BYTES, Frame, FrameError, decode
+from harness.errors import FrameError
+from harness.transport.frame import MAX_MESSAGE_BYTES, Frame, decode
 from netem.link import SO_TIMESTAMPNS, EmulatedLink, date_arrivals, exact_sleeps
+from protocols.errors import PeerError, PeerGone, PeerTimeout
 from protocols.events import Stamp
 from protocols.metered import Message
-from protocols.party import PeerError, PeerGone, PeerTimeout, Phase, Role
+from protocols.party import Phase, Role
 
 SCRATCH_BYTES = 1 << 16
 LONG_S = 3600.0  # a wait that every clock can express
@@ -33,7 +35,7 @@ class SocketReader:
         self._sock = sock
         self._scratch = memoryview(bytearray(SCRATCH_BYTES))
         self._begin = self._end = 0
-        self.heard_ns = self.came_ns = time.monotonic_ns()
+        self.received_ns = self.came_ns = time.monotonic_ns()
         date_arrivals(sock)
 
     @property
@@ -55,7 +57,7 @@ class SocketReader:
             self._begin += size
 
     def _recv(self, buffer: memoryview, flags: int) -> int:
-        return self._heard(self._sock.recv_into(buffer, len(buffer), flags))
+        return self._received(self._sock.recv_into(buffer, len(buffer), flags))
 
     def _recv_stamped(self) -> int:
         size, notes, _, _ = self._sock.recvmsg_into([self._scratch], STAMP_SPACE)
@@ -64,14 +66,16 @@ class SocketReader:
             if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPNS):
                 seconds, ns = TIMESPEC.unpack(data)
                 ago_ns = time.time_ns() - (seconds * 1_000_000_000 + ns)
-        self._heard(size)  # the two clocks are read one after the other: a pause between errs late
-        self.came_ns = max(self.came_ns, self.heard_ns - max(0, ago_ns))
+        self._received(
+            size
+        )  # the two clocks are read one after the other: a pause between errs late
+        self.came_ns = max(self.came_ns, self.received_ns - max(0, ago_ns))
         return size
 
-    def _heard(self, size: int) -> int:
+    def _received(self, size: int) -> int:
         if not size:
             raise EOFError("end of stream")
-        self.heard_ns = time.monotonic_ns()
+        self.received_ns = time.monotonic_ns()
         return size
 
 
@@ -233,9 +237,9 @@ class Channel:
                 self._inbox.put(message)
 
     def _silent_s(self, begin_ns: int) -> float:
-        """Since the peer was last heard, or `begin_ns`. A message under way is no silence."""
-        heard_ns = max(begin_ns, self._reader.heard_ns, self._arrival_ns)
-        return (time.monotonic_ns() - heard_ns) / 1e9
+        """Since the peer last sent something, or `begin_ns`. A message under way is no silence."""
+        received_ns = max(begin_ns, self._reader.received_ns, self._arrival_ns)
+        return (time.monotonic_ns() - received_ns) / 1e9
 
     def _error(self, phase: Phase | None) -> PeerError:
         role, peer = self._names
@@ -245,4 +249,6 @@ class Channel:
 
     def _silence(self, timeout_s: float, phase: Phase | None) -> PeerTimeout:
         role, peer = self._names
-        return PeerTimeout(f"{role} in phase {phase} heard nothing from {peer} for {timeout_s:g} s")
+        return PeerTimeout(
+            f"{role} in phase {phase} received nothing from {peer} for {timeout_s:g} s"
+        )

@@ -19,9 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from harness.errors import FrameError
 from protocols.events import Stamp
 from protocols.metered import MESSAGE_DTYPES, Message
-from protocols.party import PeerError, Phase
+from protocols.party import Phase
 
 MAGIC = b"PBFR"
 VERSION = 2
@@ -39,10 +40,6 @@ _Shape = tuple[tuple[int, ...], np.dtype[Any], int]  # dimensions, dtype, bytes
 
 ReadInto = Callable[[memoryview], None]  # fills the buffer, or raises
 OnHeader = Callable[[Stamp, int], None]  # of a stamp and wire bytes
-
-
-class FrameError(PeerError):
-    """A message that cannot be framed, or bytes that are no frame."""
 
 
 @dataclass(frozen=True)

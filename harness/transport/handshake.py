@@ -15,7 +15,8 @@ import socket
 import time
 from collections.abc import Collection, Mapping
 
-from protocols.party import ROLES, PeerError, Role
+from harness.errors import HandshakeError
+from protocols.party import ROLES, Role
 
 SECRET_BYTES = 32
 SECRET_VARIABLE = "PERMBENCH_SECRET"  # in hex, for parties that somebody else starts
@@ -24,10 +25,6 @@ _MAGIC = b"PBHS"
 _NONCE_BYTES = 32
 _WELCOME = b"\x01"
 _STRAY_S = 2.0  # a stranger that connects and says nothing is heard no longer
-
-
-class HandshakeError(PeerError):
-    """No authenticated connection to a peer: unreachable, not ours, or too late."""
 
 
 def listen(host: str = "127.0.0.1", port: int = 0) -> socket.socket:

@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from protocols.errors import Unsupported
 from protocols.party import P0, P1, P2, Phase, Role
 from protocols.permllm import cost
 from protocols.permllm.batches import batches
@@ -18,7 +19,7 @@ from protocols.permllm.domain import domain_of
 from protocols.permllm.halves import OnDisk, in_memory
 from protocols.permllm.options import PermLLMOptions
 from protocols.permllm.programs import answer_frac, program
-from protocols.system import Parts, PhaseCost, System, Unsupported
+from protocols.system import Parts, PhaseCost, System
 from protocols.workload import Argmax, Generation, UserInput, Workload
 
 

@@ -6,9 +6,9 @@ import torch
 from baselines.mpcformer.functions import function
 from baselines.mpcformer.settings import Settings
 from baselines.mpcformer.system import MPCFormer
+from protocols.errors import Unsupported
 from protocols.plain import answer
 from protocols.sampling import Picker
-from protocols.system import Unsupported
 from protocols.transformer.spec import Family, TransformerSpec
 from protocols.workload import Argmax, Generation, Layer, Sampling, UserInput
 from tests.play import FAMILIES, SEED, play, relative, small

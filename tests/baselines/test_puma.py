@@ -6,10 +6,11 @@ import torch
 from baselines.puma.cost import Cost, one_round, rotation
 from baselines.puma.memory import weight_bytes
 from baselines.puma.system import Puma
+from protocols.errors import Unsupported
 from protocols.options import NoOptions
 from protocols.party import P0, P1, P2, ROLES
 from protocols.plain import answer
-from protocols.system import PhaseCost, Unsupported
+from protocols.system import PhaseCost
 from protocols.transformer.spec import Family, TransformerSpec
 from protocols.workload import Argmax, Generation, Layer, Nonlinear, Sampling, UserInput
 from tests.play import FAMILIES, SEED, play, relative, small

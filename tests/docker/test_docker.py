@@ -19,12 +19,14 @@ import psutil
 import pytest
 
 from harness.config.compose import compose_run
-from harness.docker import clean
-from harness.docker.engine import REPO, RUN_LABEL, DockerError, connect, default_tag, find_image
+from harness.errors import DockerError
+from harness.machine import docker_leftovers as clean
+from harness.machine.docker_daemon import RUN_LABEL, connect, default_tag, find_image
+from harness.measure.session import Session
 from harness.progress import PlainProgress
-from harness.record import Record
-from harness.session import Session
-from harness.store import load_all
+from harness.records.record import Record
+from harness.records.store import load_all
+from harness.version import REPO
 from netem.ownership import run_label
 
 pytestmark = pytest.mark.slow
@@ -59,8 +61,8 @@ class Progress(PlainProgress):
             self._then()
 
 
-def measure(session: Session, *words: str, progress: Progress | None = None) -> Record:
-    return session.run(compose_run([*ARGMAX, *QUICK, *words]), progress or Progress())
+def measure(session: Session, *arguments: str, progress: Progress | None = None) -> Record:
+    return session.run(compose_run([*ARGMAX, *QUICK, *arguments]), progress or Progress())
 
 
 def outcome(record: Record) -> dict[str, object]:
@@ -109,8 +111,8 @@ def test_a_container_may_do_nothing_but_compute_and_talk_to_its_peers(client: An
         found["inspected"] = container.attrs
         found["status"] = Path(f"/proc/{session.pids()['P1']}/status").read_text()
         found["cores"] = psutil.Process(session.pids()["P1"]).cpu_affinity()
-        words = "touch /x || touch /permbench/x || ip link set eth0 mtu 1000"
-        found["tried"] = container.exec_run(["sh", "-c", words])
+        arguments = "touch /x || touch /permbench/x || ip link set eth0 mtu 1000"
+        found["tried"] = container.exec_run(["sh", "-c", arguments])
         (network,) = container.attrs["NetworkSettings"]["Networks"]
         found["internal"] = client.networks.get(network).attrs["Internal"]
 
@@ -150,9 +152,9 @@ def test_what_a_killed_harness_leaves_can_be_removed_and_nothing_else(
     client: Any, tmp_path: Path
 ) -> None:
     """Meanwhile another run goes on; both have networks of their own."""
-    words = [*ARGMAX, "calibration.strict=false", "runner=docker", f"results_dir={tmp_path}"]
+    arguments = [*ARGMAX, "calibration.strict=false", "runner=docker", f"results_dir={tmp_path}"]
     program = subprocess.Popen(
-        [sys.executable, "-m", "harness", "run", *words, "repeat=100000", "shaper=none"],
+        [sys.executable, "-m", "harness", "run", *arguments, "repeat=100000", "shaper=none"],
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -207,9 +209,9 @@ def test_the_compose_file_ends_with_the_same_record(client: Any, tmp_path: Path)
 
 def compose() -> list[str]:
     """The command, with which Docker has shipped in two ways."""
-    words = ["docker", "compose", "version"]
-    if subprocess.run(words, capture_output=True, check=False).returncode == 0:
-        return words[:2]
+    arguments = ["docker", "compose", "version"]
+    if subprocess.run(arguments, capture_output=True, check=False).returncode == 0:
+        return arguments[:2]
     if shutil.which("docker-compose") is None:
         pytest.skip("neither `docker compose` nor docker-compose is installed")
     return ["docker-compose"]

@@ -9,7 +9,7 @@ import pytest
 
 from harness.config.compose import compose_run
 from harness.config.identity import config_hash, resolved
-from harness.record import (
+from harness.records.record import (
     Correctness,
     NetworkRecord,
     PhaseRecord,
@@ -71,8 +71,8 @@ def session(
 ) -> FakeSession:
     """What `permbench run` measures with; the working folder is an empty one."""
     fake = FakeSession(make_record)
-    module = ModuleType("harness.session")
+    module = ModuleType("harness.measure.session")
     module.Session = lambda: fake  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "harness.session", module)
+    monkeypatch.setitem(sys.modules, "harness.measure.session", module)
     monkeypatch.chdir(tmp_path)
     return fake

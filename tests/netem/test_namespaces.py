@@ -14,7 +14,7 @@ import pytest
 
 from netem import cleanup, namespaces
 from netem.command import TcError, run
-from netem.interface import Line
+from netem.interface import ShapedInterface
 from netem.namespaces import Namespaces, free_network
 from netem.ownership import PREFIX
 from netem.probe import namespaces_missing, tc_missing
@@ -163,10 +163,10 @@ def test_a_kernel_without_netem_says_so_and_stays_as_it_was() -> None:
     if tc_missing() is None:
         pytest.skip("this kernel has netem: tests/vm uses it")
     code = (
-        "from netem.interface import Line, TcError; from netem.profile import LinkProfile\n"
+        "from netem.interface import ShapedInterface, TcError; from netem.profile import LinkProfile\n"
         "from netem import nic\n"
         "before = nic.sysctls(), nic.qdiscs('eth0'), nic.offloads('eth0')\n"
-        "try: Line.set_up('P0', {'P0': '%s', 'P1': '%s'}, {'P1': LinkProfile(5, 1e9)})\n"
+        "try: ShapedInterface.set_up('P0', {'P0': '%s', 'P1': '%s'}, {'P1': LinkProfile(5, 1e9)})\n"
         "except TcError as error: print(error)\n"
         "assert before == (nic.sysctls(), nic.qdiscs('eth0'), nic.offloads('eth0'))\n"
     )
@@ -178,4 +178,6 @@ def test_a_kernel_without_netem_says_so_and_stays_as_it_was() -> None:
 
 def test_loopback_is_refused() -> None:
     with pytest.raises(TcError, match="one queue for all roles"):
-        Line.set_up("P0", {"P0": "127.0.0.1", "P1": "127.0.0.2"}, {"P1": LinkProfile(5e-3)})
+        ShapedInterface.set_up(
+            "P0", {"P0": "127.0.0.1", "P1": "127.0.0.2"}, {"P1": LinkProfile(5e-3)}
+        )

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from protocols.counters import Traffic
+from protocols.errors import PeerError, PeerGone, PeerTimeout
 from protocols.events import Event
 from protocols.memory import MemoryParty, run_parties
-from protocols.party import PeerError, PeerGone, PeerTimeout
 
 X = torch.arange(4)
 
@@ -83,7 +83,7 @@ def test_a_peer_that_ends_early_is_gone_not_waited_for() -> None:
 
 
 def test_two_that_wait_for_each_other_time_out() -> None:
-    with pytest.raises(PeerTimeout, match=r"heard nothing from P. for 0\.1 s in phase online"):
+    with pytest.raises(PeerTimeout, match=r"received nothing from P. for 0\.1 s in phase online"):
         run_parties(
             {"P0": in_phase(lambda p: p.recv("P1")), "P1": in_phase(lambda p: p.recv("P0"))},
             timeout_s=0.1,

@@ -10,7 +10,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from harness.docker.engine import DockerError, connect, default_tag, find_image
+from harness.errors import DockerError
+from harness.machine.docker_daemon import connect, default_tag, find_image
 
 MOST_BYTES = 12 << 30  # of a daemon that many others use
 ROOM_BYTES = 1 << 30  # on the disk, for what containers write

@@ -37,10 +37,10 @@ class Remote:
         )
 
     def __call__(self, *command: Any) -> Any:
-        self.tell(*command)
+        self.send_all(*command)
         return self.answer()
 
-    def tell(self, *command: Any) -> None:
+    def send_all(self, *command: Any) -> None:
         assert self._process.stdin is not None
         print(json.dumps(command), file=self._process.stdin, flush=True)
 
@@ -74,7 +74,7 @@ class Network:
 
     def both(self, *command: Any) -> list[Any]:
         for role in (self.p0, self.p1):
-            role.tell(*command)
+            role.send_all(*command)
         return [role.answer() for role in (self.p0, self.p1)]
 
 

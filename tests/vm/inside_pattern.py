@@ -18,7 +18,7 @@ from itertools import product
 import torch
 
 from harness.transport.socket_party import SocketParty
-from netem.interface import Line
+from netem.interface import ShapedInterface
 from netem.link import EmulatedLink
 from netem.namespaces import Namespaces
 from netem.profile import LinkProfile
@@ -81,7 +81,7 @@ def live(role: Role, addresses: dict[str, str]) -> None:
     }
     with ExitStack() as stack:
         party = stack.enter_context(SocketParty(role, {peer: _connect(role, addresses)}, 30))
-        line = stack.enter_context(Line.set_up(role, addresses, {peer: WAN}))
+        line = stack.enter_context(ShapedInterface.set_up(role, addresses, {peer: WAN}))
         for _, kind, shaper in product(range(WALKS + 1), walks, times["waiting"]):
             line.switch(shaper == "tc")
             emulated = {peer: EmulatedLink(WAN, 1)} if shaper == "emulated" else None

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from harness.record import Record
-from harness.store import load_all
+from harness.records.record import Record
+from harness.records.store import load_all
 from netem.tc import goodput
 
 

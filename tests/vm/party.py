@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import Any
 
 from netem.command import TcError
-from netem.interface import Line
+from netem.interface import ShapedInterface
 from netem.profile import LinkProfile
 
 UDP, TCP = 7000, 7001
@@ -27,7 +27,7 @@ class Party:
 
     def __init__(self, role: str, addresses: dict[str, str]) -> None:
         self.role, self.addresses = role, addresses
-        self.line: Line | None = None
+        self.line: ShapedInterface | None = None
         self._peers: dict[str, socket.socket] = {}
         self._buffer = bytearray(BUFFER_BYTES)
         here = addresses[role]
@@ -44,7 +44,7 @@ class Party:
             for pair, fields in profiles.items()
             if pair.startswith(arrow)
         }
-        self.line = Line.set_up(self.role, self.addresses, links, seed)
+        self.line = ShapedInterface.set_up(self.role, self.addresses, links, seed)
         return self.line.settings()
 
     def refused(self, profiles: dict[str, dict[str, Any]]) -> str:
@@ -67,7 +67,7 @@ class Party:
         self.line.take_down()
 
     def ping(self, peer: str, number: int, gap_s: float) -> list[float | None]:
-        """Round-trip times in seconds of datagrams `gap_s` apart; None: lost. One more is thrown
+        """Evaluation-trip times in seconds of datagrams `gap_s` apart; None: lost. One more is thrown
         away, before them."""
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         sock.connect((self.addresses[peer], UDP))

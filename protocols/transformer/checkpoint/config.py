@@ -6,12 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be used, in one line: the file, the key or tensor, what was expected."""
-
-    def __init__(self, where: Path, problem: str) -> None:
-        super().__init__(f"{where}: {' '.join(problem.split())}")
+from protocols.errors import CheckpointError
 
 
 @dataclass(frozen=True)

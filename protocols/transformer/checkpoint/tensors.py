@@ -13,7 +13,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from protocols.transformer.checkpoint.config import CheckpointError, read_object
+from protocols.errors import CheckpointError
+from protocols.transformer.checkpoint.config import read_object
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"

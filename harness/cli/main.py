@@ -1,0 +1,114 @@
+"""The command line: verbs, exit codes, and errors in one line."""
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import NoReturn
+
+from harness.errors import ConfigError
+from harness.version import version
+
+OK, RUN_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+VERBS = {
+    "run": "run one configuration, or with -m a sweep",
+    "show": "show stored records as tables, pivots, JSON, CSV or Parquet",
+    "list": "list systems, experiments, networks, models, runners, shapers",
+    "report": "draw the figures from stored records",
+    "calibrate": "measure the links of a network",
+    "doctor": "check what this machine can do",
+    "demo": "run a small sweep, show it and draw it",
+    "docker": "build the image of runner=docker",
+    "join": "be one party of runs with runner=remote",
+    "replay": "predict traced runs on other networks",
+    "gate": "compare with a baseline; fail only for a real regression",
+}
+EPILOGUE = """\
+first steps:
+  permbench doctor                      is this machine fit?
+  permbench demo                        a small sweep, its tables and figures
+  permbench run experiment.n=10000      one run; see permbench run --help
+
+exit codes: 0 done; 1 a run failed or gave a wrong answer; 2 bad input; 130 interrupted
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line. epilogue: makes the text below the options, when
+    somebody asks for it."""
+
+    epilogue: Callable[[], str] | None = None
+
+    def format_help(self) -> str:
+        """The help, with its epilogue."""
+        if self.epilogue is not None:
+            self.epilog = self.epilogue()
+        return super().format_help()
+
+    def error(self, message: str) -> NoReturn:
+        """Raise `ConfigError` instead of printing the usage."""
+        raise ConfigError("command line", f"{message}; see {self.prog} --help")
+
+
+def make_parser(verb: str | None = None) -> Parser:
+    """The parser of the whole program; only `verb` gets its arguments."""
+    parser = Parser(
+        prog="permbench",
+        description="Benchmark private LLM inference over an emulated network.",
+        epilog=EPILOGUE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"permbench {version()}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for name, summary in VERBS.items():
+        child = verbs.add_parser(
+            name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        if name == verb:
+            import_module(f"harness.cli.verb_{name}").add_arguments(child)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb and return the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    verb = next((argument for argument in arguments if not argument.startswith("-")), None)
+    try:
+        _interruptible()
+        args = _parse(arguments, verb)
+        code: int = import_module(f"harness.cli.verb_{args.verb}").run(args)
+        sys.stdout.flush()
+    except ConfigError as error:
+        print(f"permbench: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("permbench: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output (head, less) has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    return code
+
+
+def _interruptible() -> None:
+    """Ctrl-C and SIGTERM end a run in good order, also in a shell that starts jobs with Ctrl-C
+    ignored."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler)
+
+
+def _parse(arguments: Sequence[str], verb: str | None) -> argparse.Namespace:
+    parser = make_parser(verb)
+    args, rest = parser.parse_known_args(arguments)
+    # argparse takes a verb's arguments up to its first option; the others come back as `rest`.
+    options = [argument for argument in rest if argument.startswith("-")]
+    if options or (rest and not hasattr(args, "arguments")):
+        parser.error(f"unrecognized arguments: {' '.join(options or rest)}")
+    if rest:
+        args.arguments.extend(rest)
+    return args

@@ -1,0 +1,152 @@
+"""`permbench show`: stored records as tables, JSON, CSV or Parquet."""
+
+import argparse
+import json
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from harness.config.schema import RunConfig
+from harness.errors import ConfigError
+from harness.records import export, store
+from harness.records import query as rows
+from harness.records.record import Record
+
+DEFAULT_DIR = str(RunConfig.results_dir)
+HOW_TO = "make one with: permbench run, or permbench demo"
+EXAMPLES = """\
+examples:
+  permbench show experiment=layer
+  permbench show system=permllm network=permllm-wan,puma status=ok
+  permbench show --pivot system network experiment=layer model=gpt2
+  permbench show --pivot model,kv_len system --value bytes
+  permbench show --format csv experiment.n=10000 > argmax.csv
+  permbench show --format parquet --output results.parquet
+"""
+# harness.report.pivot.VALUES, which is slow to import
+VALUES = (
+    "online", "offline", "prepare", "first_token", "per_token", "bytes", "hops", "error",
+)  # fmt: skip
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Format, pivot and filters."""
+    parser.description = "Show stored records."
+    parser.epilog = EXAMPLES
+    parser.add_argument(
+        "--format", choices=("table", *export.FORMATS), default="table", help="default: table"
+    )
+    parser.add_argument(
+        "--output", metavar="FILE", help="write json, csv or parquet to a file, whole or not at all"
+    )
+    parser.add_argument("--steps", action="store_true", help="token by token, of whole models")
+    parser.add_argument(
+        "--pivot",
+        nargs=2,
+        metavar=("ROWS", "COLUMNS"),
+        help="one value in rows and columns; each is a key, or several as model,kv_len",
+    )
+    parser.add_argument(
+        "--value",
+        choices=VALUES,
+        default="online",
+        help="of a pivot; times are medians, bytes and hops those of the online phase. Default: online",
+    )
+    add_filters(parser)
+
+
+def add_filters(parser: argparse.ArgumentParser) -> None:
+    """The key=value arguments that choose records."""
+    parser.add_argument(
+        "arguments",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="only records with this value (a comma list: any of them); keys are those of run, "
+        f"and status; results_dir=DIR reads another folder than {DEFAULT_DIR}",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print or write the chosen records."""
+    _check_output(args.format, args.output)
+    folder, filters = split_folder(args.arguments)
+    records = chosen(folder, filters)
+    if args.format != "table":
+        _export(_content(records, args), args.output)
+    elif not records:
+        print(empty_message(folder, filters))
+    elif args.pivot:
+        _print_pivots(records, args.pivot, args.value)
+    else:
+        _print_tables(records, args.steps)
+    return 0
+
+
+def _check_output(form: str, output: str | None) -> None:
+    if output is None and form == "parquet":
+        raise ConfigError("--format", "parquet is not text: it needs --output FILE")
+    if output is not None and form == "table":
+        raise ConfigError("--output", f"needs --format {', '.join(export.FORMATS)}")
+
+
+def split_folder(arguments: Sequence[str]) -> tuple[Path, list[str]]:
+    """The folder that `results_dir=` names, and the other arguments."""
+    prefix = "results_dir="
+    folders = [
+        argument.removeprefix(prefix) for argument in arguments if argument.startswith(prefix)
+    ]
+    filters = [argument for argument in arguments if not argument.startswith(prefix)]
+    return Path(folders[-1] if folders else DEFAULT_DIR), filters
+
+
+def chosen(folder: Path, filters: Sequence[str]) -> list[Record]:
+    """The records of `folder` that pass all `filters`. Raises ConfigError."""
+    records = store.load_all(folder)
+    return rows.select(records, rows.parse_filters(filters, records))
+
+
+def _print_tables(records: Sequence[Record], steps: bool) -> None:
+    from harness.report.tables import print_steps, print_tables  # noqa: PLC0415 - not for JSON and CSV
+
+    print_tables(records)
+    if steps:
+        print_steps(records)
+
+
+def _print_pivots(records: Sequence[Record], keys: Sequence[str], value: str) -> None:
+    from harness.report.pivot import pivots, table_of  # noqa: PLC0415 - as tables
+    from harness.report.tables import print_fitting  # noqa: PLC0415
+
+    found = pivots(records, *(key.split(",") for key in keys))
+    if not found:
+        raise ConfigError("--pivot", f"no record has {' and '.join(keys)}")
+    for pivot in found:
+        print_fitting([table_of(pivot, value)])
+        print()
+
+
+def _content(records: Sequence[Record], args: argparse.Namespace) -> bytes:
+    """The chosen records, or their pivots, in the format asked for."""
+    if args.pivot:
+        from harness.report.pivot import flat_rows, pivots  # noqa: PLC0415
+
+        found = pivots(records, *(key.split(",") for key in args.pivot))
+        return export.encoded([row for p in found for row in flat_rows(p, args.value)], args.format)
+    if args.format == "json":
+        return export.encoded([json.loads(record.to_json()) for record in records], "json")
+    return export.encoded([rows.flat_row(record) for record in records], args.format)
+
+
+def _export(content: bytes, output: str | None) -> None:
+    if output is None:
+        print(content.decode(), end="")
+        return
+    try:
+        store.write_whole(Path(output), content)
+    except OSError as error:
+        raise ConfigError("--output", f"{output}: {error.strerror}") from None
+
+
+def empty_message(folder: Path, filters: Collection[str]) -> str:
+    """Why there is nothing to show, and what to do."""
+    with_what = f" with {' '.join(filters)}" if filters else ""
+    return f"no record in {folder}{with_what}; {HOW_TO}"

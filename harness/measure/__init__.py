@@ -1,0 +1,1 @@
+"""Runs measured one by one: sessions, sweeps, evaluations, verification, and their records."""

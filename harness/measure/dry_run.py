@@ -1,0 +1,40 @@
+"""What a run would do to the network, without doing it."""
+
+from harness.config.schema import RunConfig
+from harness.registry import system_class
+from netem.profile import LinkProfile
+from netem.tc import Peer, plan
+from protocols.party import ROLES, Role
+
+INTERFACE = "eth0"
+ADDRESSES: dict[Role, str] = {role: f"10.0.0.{10 + i}" for i, role in enumerate(ROLES)}
+
+
+def print_plan(config: RunConfig) -> None:
+    """Print the run's title, its links, and with shaper=tc each role's commands.
+
+    The addresses stand for those that the parties will have.
+    """
+    print(config.title())
+    roles = system_class(config.system.name).online_roles
+    profiles = config.network.profiles(roles)
+    for (a, b), profile in profiles.items():
+        if profile.shaped:
+            print(f"  {a}>{b} {_describe(profile)}")
+    if config.shaper.name != "tc":
+        print(f"  shaper {config.shaper.name}: no command")
+        return
+    for role in ROLES:
+        peers = [Peer(to, ADDRESSES[to], profiles[role, to]) for to in ROLES if to != role]
+        for line in plan(INTERFACE, peers).lines():
+            print(f"  {role} ({ADDRESSES[role]})$ {line}")
+
+
+def _describe(profile: LinkProfile) -> str:
+    rate = "unlimited" if profile.rate_bit_s is None else f"{profile.rate_bit_s / 1e6:g} Mbit/s"
+    arguments = [f"delay {profile.delay_s * 1e3:g} ms", rate]
+    if profile.jitter_s:
+        arguments.append(f"jitter ±{profile.jitter_s * 1e3:g} ms")
+    if profile.loss:
+        arguments.append(f"loss {profile.loss:.3%}")
+    return ", ".join(arguments)

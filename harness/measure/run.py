@@ -1,0 +1,264 @@
+"""One run: links measured, evaluations made, answers verified, and the record of it all.
+
+`Run` is what is asked for, `MeasuredLinks` what its links were, `Outcome` how it ended; each is built
+once. `record_of` puts them together.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from itertools import combinations
+from pathlib import Path
+from typing import Any, cast
+
+from torch import Tensor
+
+from harness.config.identity import config_hash, resolved
+from harness.config.schema import RunConfig
+from harness.measure.collect_trace import DELAYED_LINKS, collect
+from harness.measure.evaluation import (
+    ActiveJob,
+    Evaluation,
+    JobResult,
+    after_wait_texts,
+    phase_records,
+    step_records,
+    texts,
+)
+from harness.measure.interface_counters import interface_problems
+from harness.measure.token_stream import token_stream
+from harness.measure.verify import Answers
+from harness.parties.faults import Fault
+from harness.parties.group import PartyGroup
+from harness.parties.job import Job, Shaper, Shaping
+from harness.parties.link_check import Calibration, calibrate
+from harness.progress import Progress
+from harness.records.environment import environment
+from harness.records.record import (
+    Correctness,
+    NetworkRecord,
+    PhaseRecord,
+    Record,
+    Status,
+    StepRecord,
+)
+from harness.registry import system_class
+from harness.replay import trace_file
+from harness.version import REPO
+from netem.profile import LinkProfile
+from protocols.party import PHASES, Phase, Role
+from protocols.system import System
+from protocols.workload import Generation, UserInput, Workload
+
+EVALUATIONS_PER_DELAY = 3  # over each of DELAYED_LINKS
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run is asked to do. fault: see `harness.parties.faults`."""
+
+    config: RunConfig
+    fault: Fault | None = None
+
+    @cached_property
+    def system(self) -> type[System]:
+        """The class of its system."""
+        return system_class(self.config.system.name)
+
+    @cached_property
+    def workload(self) -> Workload:
+        """What is computed."""
+        return self.config.workload()
+
+    @cached_property
+    def options(self) -> Any:
+        """The system's options."""
+        return self.config.system.options()
+
+    @cached_property
+    def user(self) -> UserInput | None:
+        """What P1 alone knows."""
+        return self.config.experiment.user()
+
+    @cached_property
+    def profiles(self) -> dict[str, LinkProfile]:
+        """The profile of every ordered pair, by "P0>P1"."""
+        profiles = self.config.network.profiles(self.system.online_roles)
+        return {f"{a}>{b}": profile for (a, b), profile in profiles.items()}
+
+    @cached_property
+    def shaped_phases(self) -> tuple[Phase, ...]:
+        """The phases over shaped links; the others run at full speed."""
+        if self.config.shaper.name == "none":
+            return ()
+        return ("calibrate", *PHASES) if self.config.shape == "all" else ("calibrate", "online")
+
+    @cached_property
+    def shaping(self) -> Shaping:
+        """How its links are to be shaped."""
+        shaper = cast(Shaper, self.config.shaper.name)
+        links = {} if shaper == "none" else self.profiles
+        return Shaping(shaper, links, self.shaped_phases, self.config.seed or 0)
+
+    @cached_property
+    def job(self) -> Job:
+        """What its parties are asked to do."""
+        cfg = self.config
+        name, fault = cfg.system.name, self.fault
+        return Job(name, self.options, self.workload, cfg.seed, self.user, cfg.trace, fault)
+
+    def check(self) -> None:
+        """Raise Unsupported for a workload that the system cannot compute."""
+        self.system.check(self.workload, self.options, self.user)
+
+
+@dataclass(frozen=True)
+class MeasuredLinks:
+    """The links of a run: as calibration found them, and what each interface was set to (tc only).
+
+    image: of the parties' containers. clocks_apart: whether the parties are on hosts of their own.
+    """
+
+    calibration: Calibration
+    interfaces: Mapping[Role, dict[str, Any]] = field(default_factory=dict)
+    image: str | None = None
+    clocks_apart: bool = False
+
+    def refusal(self, run: Run) -> str | None:
+        """Why this run must not go on over them; None where it may."""
+        outside = self.calibration.outside
+        if not outside or not run.config.calibration.strict:
+            return None
+        return f"link outside tolerance: {'; '.join(outside)}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended, and all that it measured."""
+
+    status: Status = "ok"
+    error: str | None = None
+    phases: dict[str, PhaseRecord] = field(default_factory=dict)
+    steps: list[StepRecord] = field(default_factory=list)
+    correctness: Correctness | None = None
+    generated: dict[str, Any] | None = None
+    counted: Mapping[Role, Any] = field(default_factory=dict)  # by the interfaces' queues (tc only)
+    logs: dict[str, list[str]] = field(default_factory=dict)
+
+
+def measure(run: Run, parties: PartyGroup, answers: Answers, progress: Progress) -> Record:
+    """Calibrate, evaluate, verify. Raises PartyFailure."""
+    links = measure_links(run, parties, run.system.online_roles, progress)
+    if refusal := links.refusal(run):
+        return record_of(run, Outcome("failed", refusal), links)
+    stream = token_stream(run.config, run.system, progress)
+    active_job = ActiveJob(parties, run.job, progress)
+    for text in texts(run.config.repeat, run.config.warmup):
+        active_job.evaluate(text, stream.received)
+    delayed = delayed_links(run, links)
+    for text in after_wait_texts(EVALUATIONS_PER_DELAY if delayed else 0):
+        for shaping in delayed:
+            active_job.evaluate(text, links=shaping)
+    generated = stream.result()
+    outcome = outcome_of(run, links, active_job.finish(run.config.warmup), answers, progress)
+    return record_of(run, replace(outcome, generated=generated), links)
+
+
+def measure_links(
+    run: Run, parties: PartyGroup, roles: Sequence[Role], progress: Progress
+) -> MeasuredLinks:
+    """Shape the links, and measure those between `roles`. Raises PartyFailure."""
+    parties.compare_clocks()
+    interfaces = parties.shape(run.shaping)
+    pairs = tuple(combinations(roles, 2))
+    known = parties.calibration
+    if known is None or not known.covers(pairs, run.config.calibration.max_age_s):
+        known = parties.calibration = calibrate(parties.calibrate, pairs, progress)
+    parties.shape(run.shaping)  # jitter starts afresh, however long calibration took
+    apart = any(parties.clock_offsets_ns.values())
+    return MeasuredLinks(known, interfaces, parties.image, apart)
+
+
+def delayed_links(run: Run, links: MeasuredLinks) -> Sequence[Shaping]:
+    """The links over which a traced run is evaluated too, for what waits cost. None where that would
+    take long, or links have waits anyway: shaped ones, and those between hosts."""
+    waits = links.clocks_apart or run.shaped_phases
+    long = isinstance(run.workload, Generation)
+    return DELAYED_LINKS if run.config.trace and not waits and not long else ()
+
+
+def outcome_of(
+    run: Run,
+    links: MeasuredLinks,
+    result: JobResult,
+    answers: Answers,
+    progress: Progress,
+    own_links: Shaping | None = None,
+) -> Outcome:
+    """What a job's result says of this run, verified; the trace is saved where one was asked for.
+
+    own_links: over which the run's own evaluations went, where runs share a job; None: those over the
+    links that the job began with. Raises PartyFailure, TraceError.
+    """
+    config, own = run.config, result.over(own_links)
+    phases = phase_records(own, run.profiles, run.shaped_phases)
+    delayed = [e for e in result.evaluations if config.trace and e.links in DELAYED_LINKS]
+    progress.stage("checking the answer")
+    found = answers.check(run.system, run.job, _revealed(run, [*own.evaluations, *delayed]))
+    status, error = _verdict(run, result, found)
+    if config.trace and status == "ok":
+        apart = links.clocks_apart or bool(run.shaped_phases)
+        trace = collect(result, config_hash(config), run.system.online_roles, apart)
+        trace_file.save(Path(config.results_dir), trace)
+    counted = {role: report["interface"] for role, report in result.reports.items()}
+    return Outcome(status, error, phases, step_records(own), found, counted=counted)
+
+
+def _revealed(run: Run, evaluations: Sequence[Evaluation]) -> list[list[Tensor]]:
+    """The answer of each step of each evaluation, put together from its parts."""
+    return [
+        [run.system.reveal(parts, run.workload, run.options) for parts in evaluation.parts]
+        for evaluation in evaluations
+    ]
+
+
+def _verdict(run: Run, result: JobResult, found: Correctness) -> tuple[Status, str | None]:
+    """Whether the answers are right, and the traffic went where it should."""
+    if run.shaping.shaper == "tc" and (problems := interface_problems(result.reports, run.shaping)):
+        return "failed", "; ".join(problems)
+    if not found.ok:
+        return "incorrect", f"{found.metric} {found.value:g}, allowed {found.tolerance:g}"
+    return "ok", None
+
+
+def record_of(run: Run, outcome: Outcome, links: MeasuredLinks | None = None) -> Record:
+    """The record of a run. links: None where it ended before they were measured."""
+    config = run.config
+    return Record(
+        id=config_hash(config),
+        config=resolved(config),
+        status=outcome.status,
+        error=outcome.error,
+        network=_network_record(run, outcome, links),
+        phases=outcome.phases,
+        steps=outcome.steps,
+        correctness=outcome.correctness,
+        environment=environment(REPO) | {"image": links.image if links else None},
+        logs=outcome.logs,
+        generated=outcome.generated,
+    )
+
+
+def _network_record(run: Run, outcome: Outcome, links: MeasuredLinks | None) -> NetworkRecord:
+    name = run.config.network.name
+    profile = {pair: asdict(link) for pair, link in run.profiles.items()}
+    if links is None:
+        return NetworkRecord(name, profile)
+    interfaces: dict[str, Any] = {
+        str(role): settings
+        | ({"counted": outcome.counted[role]} if role in outcome.counted else {})
+        for role, settings in links.interfaces.items()
+        if run.shaping.shaper == "tc" or settings
+    }
+    known = links.calibration
+    return NetworkRecord(name, profile, known.measured, not known.outside, interfaces, known.date)

@@ -1,0 +1,131 @@
+"""What a party is asked to do: one evaluation job, as plain data that travels as JSON."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from itertools import permutations
+from typing import Any, Literal
+
+from harness.parties.faults import Fault
+from harness.registry import options_class
+from netem.link import EmulatedLink
+from netem.profile import LinkProfile
+from protocols.party import ROLES, Phase, Role
+from protocols.transformer.spec import TransformerSpec
+from protocols.workload import (
+    Argmax,
+    Generation,
+    Layer,
+    Linear,
+    Nonlinear,
+    Sampling,
+    UserInput,
+    Workload,
+)
+
+Shaper = Literal["none", "emulated", "tc"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Evaluations of `workload` under `system`, as they are sent to one role.
+
+    user: what P1 alone knows; absent in what the others get. trace: report what `replay` needs.
+    fault: what `permbench gate --self-test` must find; there is no configuration key for it.
+    """
+
+    system: str
+    options: Any
+    workload: Workload
+    seed: int | None
+    user: UserInput | None = None
+    trace: bool = False
+    fault: Fault | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON fields."""
+        kind = type(self.workload).__name__.lower()
+        return asdict(self) | {"workload": {"kind": kind, **asdict(self.workload)}}
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "Job":
+        """Back from JSON fields. Raises ValueError or TypeError for what is no job, KeyError for an
+        unknown system."""
+        options = options_class(fields["system"])(**fields["options"])
+        user = None if fields["user"] is None else _user(dict(fields["user"]))
+        workload = _workload(dict(fields["workload"]))
+        fault = None if fields["fault"] is None else Fault(**fields["fault"])
+        given = {"options": options, "workload": workload, "user": user, "fault": fault}
+        return cls(**{**fields, **given})
+
+
+def _workload(fields: dict[str, Any]) -> Workload:
+    kind = fields.pop("kind")
+    if kind == "argmax":
+        return Argmax(**fields)
+    if kind == "nonlinear":
+        return Nonlinear(fields["op"], tuple(fields["shape"]))
+    if kind == "linear":
+        return Linear(**fields)
+    if kind == "layer":
+        return Layer(TransformerSpec(**fields.pop("spec")), **fields)
+    if kind == "generation":
+        return Generation(TransformerSpec(**fields.pop("spec")), **fields)
+    raise ValueError(f"no workload of kind {kind!r}")
+
+
+def _user(fields: dict[str, Any]) -> UserInput:
+    prompt = fields["prompt"]
+    return UserInput(None if prompt is None else tuple(prompt), Sampling(**fields["sampling"]))
+
+
+@dataclass(frozen=True)
+class Shaping:
+    """What the links are to be like, who makes them so, and in which phases.
+
+    profiles: by "P0>P1", of every ordered pair. phases: the shaped ones; others run at full speed.
+    """
+
+    shaper: Shaper = "none"
+    profiles: dict[str, LinkProfile] = field(default_factory=dict)
+    phases: tuple[Phase, ...] = ()
+    seed: int = 0
+
+    @classmethod
+    def of_delay(cls, delay_s: float) -> "Shaping":
+        """Online, every link has this delay each way, and nothing else."""
+        links = {f"{a}>{b}": LinkProfile(delay_s) for a, b in permutations(ROLES, 2)}
+        return cls("emulated", links, ("online",))
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON fields."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "Shaping":
+        """Back from JSON fields."""
+        profiles = {pair: LinkProfile(**p) for pair, p in fields["profiles"].items()}
+        return cls(fields["shaper"], profiles, tuple(fields["phases"]), fields["seed"])
+
+    def profile(self, source: Role, to: Role) -> LinkProfile:
+        """What one direction is to be like."""
+        return self.profiles.get(f"{source}>{to}", LinkProfile())
+
+    def profiles_from(self, role: Role) -> dict[Role, LinkProfile]:
+        """The shaped links that go out of one role, by receiving role."""
+        out = {to: self.profile(role, to) for to in ROLES if to != role}
+        return {to: profile for to, profile in out.items() if profile.shaped}
+
+    def emulated_to(self, role: Role) -> dict[Role, EmulatedLink]:
+        """The links in user space to one role, by sending role; none where somebody else shapes."""
+        if self.shaper != "emulated":
+            return {}
+        return {
+            source: EmulatedLink(profile, hash_seed(self.seed, f"{source}>{role}"))
+            for source in ROLES
+            if (profile := self.profile(source, role)).shaped and source != role
+        }
+
+
+def hash_seed(seed: int, name: str) -> int:
+    """A seed for one named use of a run's seed (jitter; nothing secret)."""
+    return seed * 1_000_003 + sum(ord(c) << (8 * i) for i, c in enumerate(name))

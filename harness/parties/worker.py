@@ -1,0 +1,310 @@
+"""One party's process: `python -m harness.parties.worker ROLE HOST PORT`.
+
+It connects to the harness, then to its peers, and runs jobs until the harness closes the control
+channel. If the harness dies the process ends at once.
+"""
+
+import argparse
+import gc
+import os
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, cast
+
+from harness.parties.control import HARNESS, VERSION, Control, Notice
+from harness.parties.faults import with_fault
+from harness.parties.job import Job, Shaping
+from harness.parties.trace_recorder import TraceRecorder
+from harness.registry import system_class
+from harness.transport.handshake import SECRET_BYTES, connect, connect_all, listen
+from harness.transport.socket_party import SocketParty
+from netem import nic
+from netem.calibrate import End, initiate, respond
+from netem.interface import ShapedInterface
+from netem.link import wait_until
+from netem.tc_show import Count
+from netem.tolerance import PACKETS, judge
+from protocols.arith import ring
+from protocols.counters import Counters
+from protocols.errors import PeerError, PeerGone, PeerTimeout
+from protocols.party import P0, ROLES, Phase, Role
+from protocols.system import System
+
+
+class Worker:
+    """A party between jobs: its control channel, its transport, its counters."""
+
+    def __init__(
+        self,
+        role: Role,
+        control: Control,
+        party: SocketParty,
+        counters: Counters,
+        addresses: dict[str, str],
+    ) -> None:
+        self._role = role
+        self._addresses = addresses
+        self._clock_ahead_ns = 0  # of the harness's, to which all instants refer
+        self._control = control
+        self._party = party
+        self._counters = counters
+        self._inbox: SimpleQueue[Notice] = SimpleQueue()
+        self._peaks: dict[str, int] = {}
+        self._shaping = Shaping()
+        self._interface: ShapedInterface | None = None
+        party.reporter = lambda text: control.send("stage", text=text)
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def serve(self) -> int:
+        """Do what the harness asks until it says stop; returns the exit code."""
+        try:
+            self._serve_requests()
+        except Exception as error:
+            traceback.print_exc()
+            text = f"{type(error).__name__}: {error}"
+            self._control.send("error", reason=_reason(error), text=text)
+            return 1
+        return 0
+
+    def _serve_requests(self) -> None:
+        while (notice := self._inbox.get()).kind != "stop":
+            if notice.kind == "clock":
+                self._control.send("clock", now_ns=time.monotonic_ns())
+            elif notice.kind == "clock_ahead":
+                self._clock_ahead_ns = notice.fields["ns"]
+            elif notice.kind == "calibrate":
+                self._calibrate([(a, b) for a, b in notice.fields["pairs"]])
+            elif notice.kind == "shape":
+                self._shape(Shaping.from_json(notice.fields))
+            elif notice.kind == "run":
+                self._run(Job.from_json(notice.fields))
+
+    def _listen(self) -> None:
+        try:
+            while True:
+                self._inbox.put(self._control.recv())
+        finally:
+            if self._interface:
+                self._interface.take_down()
+            os._exit(0)  # the harness is gone: whatever this process does is for nobody
+
+    def _shape(self, shaping: Shaping) -> None:
+        if self._interface and shaping != self._shaping:
+            self._interface.take_down()
+            self._interface = None
+        self._shaping = shaping
+        self._party.shape(shaping.emulated_to(self._role), set(shaping.phases))
+        if shaping.shaper == "tc" and not self._interface:
+            profiles = {str(to): p for to, p in shaping.profiles_from(self._role).items()}
+            self._interface = ShapedInterface.set_up(
+                self._role, self._addresses, profiles, shaping.seed
+            )
+        self._control.send("shaped", **(self._interface.settings() if self._interface else {}))
+
+    def _calibrate(self, pairs: list[tuple[Role, Role]]) -> None:
+        """Take part in measuring the link of each pair that this role belongs to."""
+        self._party.start_run()
+        for a, b in pairs:
+            measured: dict[str, Any] = {}
+            with self._phase("calibrate", self._barrier().fields["start_ns"]):
+                if self._role == a:
+                    measured = self._measure(b)
+                if self._role == b:
+                    respond(self._end(a), self._shaping.profile(a, b), self._shaping.profile(b, a))
+            self._control.send("calibrated", **measured)
+
+    def _measure(self, peer: Role) -> dict[str, Any]:
+        there = self._shaping.profile(self._role, peer)
+        back = self._shaping.profile(peer, self._role)
+        measurement = initiate(self._end(peer), there, back)
+        allowed = PACKETS if self._shaping.shaper == "tc" else None
+        outside = judge(measurement, (there, back), allowed)
+        return {"measured": measurement.to_dict(), "outside": outside}
+
+    def _end(self, peer: Role) -> End:
+        send, recv = partial(self._party.send, peer), partial(self._party.recv, peer)
+        return End(send, recv, self._clock_ahead_ns)
+
+    def _run(self, job: Job) -> None:
+        self._party.start_run()
+        self._counters.clear()
+        self._peaks.clear()
+        if self._role == P0:
+            self._control.send("stage", text="building the model")
+        ring.warm_up()
+        make = system_class(job.system)
+        gc.freeze()  # what is there now stays: no collection between evaluations looks at it
+        system = make(self._party, job.workload, job.seed, job.options, job.user)
+        if job.fault:
+            system = with_fault(system, job.fault)
+        before = self._interface.counters() if self._interface else {}
+        recorders = [TraceRecorder()] if job.trace else []
+        with self._party.observed_by(*recorders):
+            while (go := self._barrier()).kind == "go":
+                self._run_phase(
+                    system, go.fields["phase"], go.fields["step"], go.fields["start_ns"]
+                )
+        recorded = [
+            part for recorder in recorders for part in recorder.tensors(self._clock_ahead_ns)
+        ]
+        self._control.send("result", recorded, **self._report(), interface=self._counted(before))
+        del system
+        gc.collect()
+
+    def _counted(self, before: Mapping[str, Count]) -> dict[str, Any]:
+        """What the interface's queues counted since `before`, and what the protocol sent."""
+        after = self._interface.counters() if self._interface else {}
+        shaped = [c for c in self._counters.phases if c.phase in self._shaping.phases]
+        return {
+            to: asdict(count.since(before[to]))
+            | {
+                "wire_bytes": sum(
+                    t.wire_bytes for c in shaped for r, t in c.sent.items() if r == to
+                )
+            }
+            for to, count in after.items()
+        }
+
+    def _run_phase(self, system: System, phase: Phase, step: int, start_ns: int) -> None:
+        """One phase of one step."""
+        acts = {"offline": system.offline, "input": system.share_input, "online": system.online}
+        gc.disable()  # a collection is no part of a protocol
+        with self._phase(phase, start_ns):
+            acts[phase](step) if phase in acts else system.prepare()
+        gc.enable()
+        if phase == "input":
+            gc.collect()
+        if phase == "online":
+            self._control.send("output", [part.contiguous() for part in system.output()])
+
+    def _barrier(self) -> Notice:
+        """Tell the harness that this party is ready, and wait for what it says."""
+        _reset_peak()
+        self._control.send("ready")
+        while (notice := self._inbox.get()).kind in ("switch", "shape"):
+            if notice.kind == "shape":
+                self._shape(Shaping.from_json(notice.fields))
+                continue
+            if self._interface:
+                self._interface.switch(notice.fields["on"])
+            self._control.send("ready")
+        return notice
+
+    @contextmanager
+    def _phase(self, name: Phase, start_ns: int) -> Iterator[None]:
+        """All parties enter a phase at the same instant."""
+        wait_until(start_ns + self._clock_ahead_ns)
+        with self._party.phase(name):
+            yield
+        self._peaks[name] = max(self._peaks.get(name, 0), _peak_rss_bytes())
+
+    def _report(self) -> dict[str, Any]:
+        phases: dict[str, list[dict[str, Any]]] = {}
+        for counts in self._counters.phases:
+            sent = {to: asdict(traffic) for to, traffic in counts.sent.items()}
+            phases.setdefault(counts.phase, []).append(
+                {
+                    "end_ns": counts.end_ns - self._clock_ahead_ns,
+                    "cpu_ns": counts.cpu_ns,
+                    "depth": counts.depth,
+                    "sent": sent,
+                }
+            )
+        return {"phases": phases, "peak_rss_bytes": self._peaks}
+
+
+def _reason(error: Exception) -> str:
+    """A lost or silent peer is a consequence; what else a party raises is a cause."""
+    if isinstance(error, PeerGone):
+        return "gone"
+    return "timeout" if isinstance(error, PeerTimeout) else "failed"
+
+
+def _reset_peak() -> None:
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return  # the peak then covers the process's life so far
+
+
+def _peak_rss_bytes() -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def _start(role: Role, host: str, port: int, secret: bytes, patience_s: float) -> Worker:
+    sock = connect(host, port, secret, role, HARNESS, timeout_s=patience_s)
+    control = Control(sock)
+    here = sock.getsockname()[0]  # peers reach this party where the harness does
+    listener = listen(here)
+    control.send("hello", host=here, port=listener.getsockname()[1], version=VERSION)
+    if (peers := control.recv()).kind != "peers":
+        raise PeerError(f"the harness said {peers.kind}")
+    return _connect_peers(role, control, listener, secret, peers.fields)
+
+
+def _connect_peers(
+    role: Role, control: Control, listener: socket.socket, secret: bytes, peers: dict[str, Any]
+) -> Worker:
+    """Connect with the peers that the harness names."""
+    if peers["tc"]:
+        nic.open_windows(nic.interface_of(listener.getsockname()[0]).name)
+    addresses = {cast(Role, name): (h, p) for name, (h, p) in peers["addresses"].items()}
+    sockets = connect_all(role, listener, addresses, secret, timeout_s=peers["timeout_s"])
+    listener.close()
+    ring.use_threads(peers["threads"])
+    counters = Counters()
+    party = SocketParty(role, sockets, peers["timeout_s"], [counters])
+    control.send("connected")
+    hosts: dict[str, str] = {name: host for name, (host, _) in addresses.items()}
+    return Worker(role, control, party, counters, hosts)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m harness.parties.worker",
+        description="One party of a run. The harness starts it, except with runner=remote.",
+        epilog=f"The run's secret, {SECRET_BYTES} bytes in hex, comes from --secret-file, or else from "
+        "standard input.",
+    )
+    parser.add_argument("role", choices=ROLES)
+    parser.add_argument("host", help="where the harness listens")
+    parser.add_argument("port", type=int)
+    parser.add_argument("--secret-file", type=Path, help="file with the run's secret")
+    parser.add_argument(
+        "--wait-s", type=float, default=10.0, help="how long to try to reach the harness (10)"
+    )
+    return parser.parse_args()
+
+
+def _secret(file: Path | None) -> bytes:
+    """The run's secret. Raises ValueError, OSError."""
+    text = file.read_text() if file else sys.stdin.readline()
+    return bytes.fromhex(text.strip())
+
+
+def main() -> int:
+    """Run one party; every failure becomes a notice to the harness and lines on stderr."""
+    args = _arguments()
+    try:
+        secret = _secret(args.secret_file)
+        worker = _start(args.role, args.host, args.port, secret, args.wait_s)
+    except (ValueError, OSError, EOFError, PeerError) as error:
+        print(f"{args.role} cannot join: {error}", file=sys.stderr)
+        return 2
+    return worker.serve()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,181 @@
+"""Records as flat rows, and selections of them: pure functions over records."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import fields
+from itertools import groupby
+from typing import Any
+
+from harness.config.groups import GROUPS
+from harness.config.identity import NOT_IDENTITY
+from harness.config.schema import EXPERIMENTS
+from harness.errors import ConfigError, unknown
+from harness.records.record import PhaseRecord, Record
+from harness.records.stats import Spread, spread
+
+# Keys that leave the numbers of a run that ended well as they are.
+CALIBRATION_KEYS = ("calibration.strict", "calibration.max_age_s")
+QUIET_KEYS = (*NOT_IDENTITY, "network.source", "timeout_s", "trace", *CALIBRATION_KEYS)
+TIMED_PHASES = ("online", "offline", "prepare")
+
+
+def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one mapping with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in data.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def experiment(record: Record) -> str:
+    """The experiment's name."""
+    return str(record.config["experiment"]["name"])
+
+
+def by_experiment(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """Records by experiment, both sorted by name."""
+    ordered = sorted(records, key=experiment)
+    return {name: list(group) for name, group in groupby(ordered, key=experiment)}
+
+
+def phase_spread(record: Record, phase: str) -> Spread | None:
+    """Wall time of a phase over its samples; None if it was not measured."""
+    found = record.phases.get(phase)
+    return None if found is None else spread(found.wall_ns)
+
+
+def payload_bytes(record: Record, phase: str) -> int:
+    """Payload bytes of all roles in one evaluation's phase."""
+    return sum(traffic.payload_bytes for traffic in _traffic(record.phases.get(phase)))
+
+
+def flat_row(record: Record) -> dict[str, Any]:
+    """Everything of a record that fits one row of a CSV file; times in ns, sizes in bytes."""
+    row: dict[str, Any] = {"id": record.id, "status": record.status, "error": record.error}
+    row |= {key: value for key, value in flatten(record.config).items() if value != {}}
+    for name in TIMED_PHASES:
+        row |= {f"{name}.{key}": value for key, value in _phase_row(record, name).items()}
+    if record.correctness is not None:
+        keys = ("metric", "value", "tolerance", "ok")
+        row |= {f"correctness.{key}": getattr(record.correctness, key) for key in keys}
+    row["within_tolerance"] = record.network.within_tolerance
+    keep = ("date", "cpu_model", "cores", "kernel", "python", "git.commit", "git.dirty")
+    environment = flatten(record.environment)
+    return row | {f"environment.{key}": environment.get(key) for key in keep}
+
+
+def varying_keys(records: Sequence[Record]) -> list[str]:
+    """Configuration keys that differ between records and that no shown name accounts for.
+
+    A group's key counts only where two records name the same option and yet differ in it: the
+    rate of two networks follows from their names, a rate overridden on the command line does not.
+    """
+    return varying([flatten(record.config) for record in records])
+
+
+def varying(flats: Sequence[Mapping[str, Any]]) -> list[str]:
+    """`varying_keys` of flat configurations."""
+    keys = dict.fromkeys(key for flat in flats for key in flat)
+    return [key for key in keys if _counts(key) and _varies(key, flats)]
+
+
+def select(records: Iterable[Record], filters: Mapping[str, Collection[str]]) -> list[Record]:
+    """The records whose value at every key of `filters` is among those given, compared as text."""
+    return [
+        record for record in records if all(_matches(record, *item) for item in filters.items())
+    ]
+
+
+def parse_filters(
+    arguments: Sequence[str], records: Sequence[Record]
+) -> dict[str, Collection[str]]:
+    """`key=value` arguments as filters; a value may be a comma list.
+
+    A key is a dotted configuration key, `status`, `id`, a group (for its name), or the last part of
+    an experiment's or plain key. Raises ConfigError for what is none of these.
+    """
+    keys = known_keys(records)
+    filters: dict[str, Collection[str]] = {}
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if not equals or not key:
+            raise ConfigError(argument, "must look like key=value")
+        filters[full_key(key, keys)] = [value] if value.startswith("[") else value.split(",")
+    return filters
+
+
+def known_keys(records: Iterable[Record]) -> set[str]:
+    """The full names of all keys, those that only some of `records` have among them."""
+    names = {f.name for kind in EXPERIMENTS.values() for f in fields(kind)}
+    named = {f"{group}.name" for group in GROUPS} | {f"experiment.{name}" for name in names}
+    return {"status", "id"} | named | {key for r in records for key in flatten(r.config)}
+
+
+def full_key(key: str, keys: Collection[str]) -> str:
+    """The full name of a key that may be given by a group or its last part. Raises ConfigError."""
+    candidates = (key, f"{key}.name", f"experiment.{key}")
+    found = next((name for name in candidates if name in keys), None)
+    if found is None:
+        short = [*GROUPS, *sorted(name for name in keys if name.rpartition(".")[2] != "name")]
+        raise unknown(key, "unknown key", short)
+    return found
+
+
+def _matches(record: Record, key: str, values: Collection[str]) -> bool:
+    given = {"status": record.status, "id": record.id}.get(key)
+    value = flatten(record.config).get(key) if given is None else given
+    return any(_same(value, text) for text in values)
+
+
+def _same(value: object, text: str) -> bool:
+    if value is None or isinstance(value, bool):
+        return {"null": None, "true": True, "false": False}.get(text.lower(), text) is value
+    if isinstance(value, int | float):
+        try:
+            return float(text) == value
+        except ValueError:
+            return False
+    return str(value).replace(" ", "") == text.replace(" ", "")
+
+
+def _traffic(phase: PhaseRecord | None) -> list[Any]:
+    roles = phase.roles.values() if phase is not None else ()
+    return [traffic for role in roles for traffic in role.sent.values()]
+
+
+def _phase_row(record: Record, name: str) -> dict[str, Any]:
+    phase, times = record.phases.get(name), phase_spread(record, name)
+    if phase is None or times is None:
+        return {}
+    traffic = _traffic(phase)
+    return {
+        "median_ns": times.median,
+        "min_ns": times.low,
+        "max_ns": times.high,
+        "q1_ns": times.q1,
+        "q3_ns": times.q3,
+        "samples": times.samples,
+        "computed_ns": phase.computed_ns,
+        "hops": phase.hops,
+        "messages": sum(t.messages for t in traffic),
+        "payload_bytes": sum(t.payload_bytes for t in traffic),
+        "wire_bytes": sum(t.wire_bytes for t in traffic),
+    }
+
+
+def _counts(key: str) -> bool:
+    return key not in QUIET_KEYS and not key.startswith("experiment.")
+
+
+def _varies(key: str, flats: Sequence[Mapping[str, Any]]) -> bool:
+    group = key.partition(".")[0]
+    if key == f"{group}.name":
+        return False
+    seen: dict[object, object] = {}
+    name_key = f"{group}.name"
+    return any(
+        repr(flat.get(key)) != seen.setdefault(flat.get(name_key), repr(flat.get(key)))
+        for flat in flats
+    )

@@ -1,0 +1,1 @@
+"""What people look at: tables, comparisons, pivots, figures. It reads records alone."""

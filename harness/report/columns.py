@@ -1,0 +1,172 @@
+"""The columns of a table of records, chosen for its experiment."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from harness.config.schema import EXPERIMENTS, ExperimentConfig
+from harness.errors import spell
+from harness.records import query as rows
+from harness.records.record import Record
+from harness.records.stats import digits, format_bytes, format_ns, format_rate, format_spread
+
+HIDDEN = ("name", "tokens")  # a prompt's ids are long; the record has them
+STEPS = (("first token", "prefill"), ("per token", "decode"))  # medians
+# Keys that a fixed column shows already.
+SHOWN = ("model.d_model", "network.rtt_ms", "network.rate_mbit")
+
+
+@dataclass(frozen=True)
+class Column:
+    """A heading and its cell for a record.
+
+    right: numbers stand on the right. foldable: a constant column may move into the title.
+    short: the cell where there is little room.
+    """
+
+    head: str
+    cell: Callable[[Record], str]
+    right: bool = False
+    foldable: bool = False
+    short: Callable[[Record], str] | None = None
+
+
+def columns_of(records: Sequence[Record]) -> list[Column]:
+    """The columns for the records of one experiment."""
+    return [
+        *identity_columns(records),
+        Column("status", _status),
+        Column("online", _online, right=True),
+        *(_step_column(head, kind) for head, kind in STEPS if _any_step(records, kind)),
+        Column("hops", _hops, right=True),
+        Column("bytes", _online_bytes, right=True),
+        *(_full_speed_column(phase) for phase in ("offline", "prepare")),
+        Column("error", _error, right=True),
+        Column("date", _date),
+    ]
+
+
+def identity_columns(records: Sequence[Record]) -> list[Column]:
+    """What tells the records of one experiment apart; a key that varies beyond the names gets its
+    own."""
+    experiment = rows.experiment(records[0])
+    extra = [key for key in rows.varying_keys(records) if key not in SHOWN]
+    if not uses_model(experiment):
+        extra = [key for key in extra if not key.startswith("model.")]
+    return [
+        *_what_columns(experiment, records),
+        _config_column("system", "system.name"),
+        Column("network", _network, foldable=True),
+        _config_column("shaper", "shaper.name"),
+        *(_config_column(key, key) for key in extra),
+    ]
+
+
+def _step_column(head: str, kind: str) -> Column:
+    def cell(record: Record) -> str:
+        times = [step.wall_ns for step in record.steps if step.kind == kind]
+        return format_ns(median(times)) if times else "–"
+
+    return Column(head, cell, right=True)
+
+
+def _any_step(records: Sequence[Record], kind: str) -> bool:
+    return any(step.kind == kind for record in records for step in record.steps)
+
+
+def sort_key(record: Record) -> tuple[Any, ...]:
+    """Order records by what is computed, then by who computes it and over what."""
+    config = record.config
+    model = (config["model"]["d_model"], config["model"]["name"])
+    values = [value for key, value in config["experiment"].items() if key != "name"]
+    names = (config["system"]["name"], config["network"]["name"], config["shaper"]["name"])
+    return (*(model if uses_model(rows.experiment(record)) else ()), *values, *names)
+
+
+def uses_model(experiment: str) -> bool:
+    """Whether the model plays a part in an experiment."""
+    return EXPERIMENTS.get(experiment, ExperimentConfig).uses_model
+
+
+def _what_columns(name: str, records: Sequence[Record]) -> list[Column]:
+    keys = dict.fromkeys(
+        key
+        for r in records
+        for key, value in r.config["experiment"].items()
+        if key not in HIDDEN and value is not None
+    )
+    experiment = [_config_column(key, f"experiment.{key}", right=True) for key in keys]
+    if not uses_model(name):
+        return experiment
+    width = _config_column("d", "model.d_model", right=True)
+    return [_config_column("model", "model.name"), width, *experiment]
+
+
+def _config_column(head: str, key: str, right: bool = False) -> Column:
+    def cell(record: Record) -> str:
+        return plain(rows.flatten(record.config).get(key))
+
+    return Column(head, cell, right, foldable=True)
+
+
+def _full_speed_column(phase: str) -> Column:
+    def short(record: Record) -> str:
+        times = rows.phase_spread(record, phase)
+        return "–" if times is None else format_ns(times.median)
+
+    def cell(record: Record) -> str:
+        found = record.phases.get(phase)
+        computed = found.computed_ns if found else None
+        return short(record) + (f" ({format_ns(computed)})" if computed else "")
+
+    return Column(phase, cell, right=True, short=short)
+
+
+def plain(value: Any) -> str:
+    """A value of a configuration, as a cell."""
+    if isinstance(value, list):
+        return "×".join(str(item) for item in value)
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "–" if value is None else spell(value)
+
+
+def _status(record: Record) -> str:
+    # The numbers of a run whose link was off stand, but never without a mark.
+    return record.status + "*" * (record.network.within_tolerance is False)
+
+
+def _network(record: Record) -> str:
+    network: Mapping[str, Any] = record.config["network"]
+    rate = network.get("rate_mbit")
+    speed = format_rate(None if rate is None else rate * 1e6)
+    return f"{record.network.name} ({network['rtt_ms']:g} ms, {speed})"
+
+
+def _online(record: Record) -> str:
+    times = rows.phase_spread(record, "online")
+    return format_spread(times) if times else "–"
+
+
+def _hops(record: Record) -> str:
+    return str(record.phases["online"].hops) if "online" in record.phases else "–"
+
+
+def _online_bytes(record: Record) -> str:
+    if "online" not in record.phases:
+        return "–"
+    return format_bytes(rows.payload_bytes(record, "online"))
+
+
+def _error(record: Record) -> str:
+    return "–" if record.correctness is None else error_text(record.correctness.value)
+
+
+def error_text(value: float) -> str:
+    """A relative error spans orders of magnitude; a count of wrong answers is 0 or a few."""
+    return digits(value) if value == 0 or value >= 0.1 else f"{value:.1e}"
+
+
+def _date(record: Record) -> str:
+    return str(record.environment.get("date", "–"))[:16].replace("T", " ")

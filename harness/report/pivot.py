@@ -1,0 +1,221 @@
+"""Records as tables of one value, with the values of keys as rows and columns."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from harness.errors import ConfigError
+from harness.records import query as rows
+from harness.records.record import Record
+from harness.records.stats import format_bytes, format_ns
+from harness.report.columns import HIDDEN, STEPS, error_text, plain, sort_key, uses_model
+from harness.report.comparison import FREE
+
+NAMES = ("model.name", "system.name", "network.name", "shaper.name", "runner.name")
+Point = tuple[Any, ...]  # values of the keys of rows, or of columns
+
+
+@dataclass(frozen=True)
+class Value:
+    """What stands in the cells: a number of a record, None where it has none, and its spelling."""
+
+    number: Callable[[Record], float | None]
+    text: Callable[[float], str]
+
+
+@dataclass(frozen=True)
+class Pivot:
+    """One table. fixed: what its records have in common, by key. In a cell of several records, which
+    differ in nothing that matters, the newest stands."""
+
+    experiment: str
+    fixed: dict[str, Any]
+    row_keys: tuple[str, ...]
+    column_keys: tuple[str, ...]
+    rows: list[Point]
+    columns: list[Point]
+    cells: dict[tuple[Point, Point], Record]
+
+
+def _time(phase: str) -> Value:
+    def number(record: Record) -> float | None:
+        times = rows.phase_spread(record, phase)
+        return None if times is None else times.median
+
+    return Value(number, format_ns)
+
+
+def _step(kind: str) -> Value:
+    def number(record: Record) -> float | None:
+        times = [step.wall_ns for step in record.steps if step.kind == kind]
+        return median(times) if times else None
+
+    return Value(number, format_ns)
+
+
+def _online(number: Callable[[Record], float], text: Callable[[float], str]) -> Value:
+    return Value(lambda record: number(record) if "online" in record.phases else None, text)
+
+
+def _error(record: Record) -> float | None:
+    return None if record.correctness is None else record.correctness.value
+
+
+VALUES = {
+    **{phase: _time(phase) for phase in rows.TIMED_PHASES},
+    **{head.replace(" ", "_"): _step(kind) for head, kind in STEPS},
+    "bytes": _online(lambda record: rows.payload_bytes(record, "online"), format_bytes),
+    "hops": _online(lambda record: record.phases["online"].hops, "{:.0f}".format),
+    "error": Value(_error, error_text),
+}
+
+
+def pivots(
+    records: Sequence[Record], row_keys: Sequence[str], column_keys: Sequence[str]
+) -> list[Pivot]:
+    """One table for each experiment that has the keys, and for each way in which the records of one
+    cell would otherwise differ. Raises ConfigError for a key that is none of a configuration."""
+    known = rows.known_keys(records)
+    at, over = (tuple(rows.full_key(key, known) for key in k) for k in (row_keys, column_keys))
+    if bad := [key for key in (*at, *over) if key in ("status", "id")]:
+        raise ConfigError("--pivot", f"{bad[0]} is no key of a configuration")
+    return [
+        pivot
+        for name, group in rows.by_experiment(records).items()
+        for pivot in _of_experiment(name, sorted(group, key=sort_key), at, over)
+    ]
+
+
+def _of_experiment(
+    name: str, records: Sequence[Record], row_keys: Point, column_keys: Point
+) -> Iterator[Pivot]:
+    flats = {record.id: rows.flatten(record.config) for record in records}
+    keys = (*row_keys, *column_keys)
+    if any(not _has(name, flats.values(), key) for key in keys):
+        return
+    apart = _splitting_keys(name, list(flats.values()), keys)
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(repr(_point(flats[record.id], apart)), []).append(record)
+    for group in groups.values():
+        cells = {
+            (_point(flats[r.id], row_keys), _point(flats[r.id], column_keys)): r
+            for r in sorted(group, key=lambda r: str(r.environment.get("date")))
+        }
+        yield Pivot(
+            experiment=name,
+            fixed=_fixed(name, [flats[record.id] for record in group], keys, apart),
+            row_keys=row_keys,
+            column_keys=column_keys,
+            rows=_in_order([_point(flats[r.id], row_keys) for r in group]),
+            columns=_in_order([_point(flats[r.id], column_keys) for r in group]),
+            cells=cells,
+        )
+
+
+def _has(name: str, flats: Iterable[Mapping[str, Any]], key: str) -> bool:
+    """Whether a key plays a part in an experiment."""
+    return any(key in flat for flat in flats) and (uses_model(name) or not key.startswith("model."))
+
+
+def _splitting_keys(
+    name: str, flats: Sequence[Mapping[str, Any]], keys: Sequence[str]
+) -> list[str]:
+    """Keys in which the records of one cell differ; a name first, which may account for others."""
+    chosen: list[str] = []
+    for key in (*NAMES, *dict.fromkeys(key for flat in flats for key in flat)):
+        if key in FREE or key in keys or not _has(name, flats, key):
+            continue
+        seen: dict[str, str] = {}
+        cells = [(repr(_point(flat, (*keys, *chosen))), repr(flat.get(key))) for flat in flats]
+        if any(value != seen.setdefault(cell, value) for cell, value in cells):
+            chosen.append(key)
+    return chosen
+
+
+def _fixed(
+    name: str, flats: Sequence[Mapping[str, Any]], keys: Sequence[str], apart: Sequence[str]
+) -> dict[str, Any]:
+    """What is computed, and what tells this table from its neighbours."""
+    model = ["model.name"] if uses_model(name) else []
+    inner = [f"experiment.{key}" for key in HIDDEN]
+    what = [key for key in flats[0] if key.startswith("experiment.") and key not in inner]
+    shown = dict.fromkeys([*model, *what, *apart])
+    values = {key: flats[0].get(key) for key in shown if key not in keys}
+    return {
+        key: value
+        for key, value in values.items()
+        if value is not None and all(flat.get(key) == value for flat in flats)
+    }
+
+
+def _point(flat: Mapping[str, Any], keys: Sequence[str]) -> Point:
+    values = (flat.get(key) for key in keys)
+    return tuple(tuple(value) if isinstance(value, list) else value for value in values)
+
+
+def _in_order(points: Sequence[Point]) -> list[Point]:
+    """Distinct points, key by key: numbers by size, all other values as the records come."""
+    distinct = list(dict.fromkeys(points))
+    ranks = []
+    for values in zip(*distinct, strict=True):
+        numeric = all(isinstance(value, int | float) for value in values)
+        ordered = sorted(set(values)) if numeric else list(dict.fromkeys(values))
+        ranks.append({value: rank for rank, value in enumerate(ordered)})
+    return sorted(distinct, key=lambda point: [r[v] for r, v in zip(ranks, point, strict=True)])
+
+
+def table_of(pivot: Pivot, value: str) -> RenderableType:
+    """A pivot for people."""
+    fixed = [f"{_short(key)} {plain(held)}" for key, held in pivot.fixed.items()]
+    title = f"{', '.join([pivot.experiment, *fixed])}: {value.replace('_', ' ')}"
+    table = Table(box=None, padding=(0, 1))
+    for key in pivot.row_keys:
+        table.add_column(_short(key), no_wrap=True)
+    for column in pivot.columns:
+        table.add_column(_label(column), justify="right", no_wrap=True)
+    for row in pivot.rows:
+        cells = (_cell(pivot.cells.get((row, column)), VALUES[value]) for column in pivot.columns)
+        table.add_row(*(_label((part,)) for part in row), *cells)
+    return Group(Text(title, "bold"), table)
+
+
+def flat_rows(pivot: Pivot, value: str) -> list[dict[str, Any]]:
+    """A pivot's rows as plain data; times in ns, sizes in bytes."""
+    number = VALUES[value].number
+    head = {"experiment": pivot.experiment, "value": value, **pivot.fixed}
+    return [
+        head
+        | dict(zip(pivot.row_keys, row, strict=True))
+        | {
+            _label(column): None
+            if (found := pivot.cells.get((row, column))) is None
+            else number(found)
+            for column in pivot.columns
+        }
+        for row in pivot.rows
+    ]
+
+
+def _cell(record: Record | None, value: Value) -> str:
+    if record is None:
+        return "–"
+    number = value.number(record)
+    if number is None:
+        return "–" if record.status == "ok" else record.status
+    wrong = " (incorrect)" if record.status == "incorrect" else ""
+    return value.text(number) + "*" * (record.network.within_tolerance is False) + wrong
+
+
+def _label(point: Point) -> str:
+    return " ".join(plain(list(v) if isinstance(v, tuple) else v) for v in point)
+
+
+def _short(key: str) -> str:
+    """A key as tables name it: the group of a name, the last part of an experiment's."""
+    return key.removesuffix(".name").removeprefix("experiment.")

@@ -1,0 +1,35 @@
+"""The errors of protocols and models.
+
+RuntimeError
+  PeerError            a peer is gone, silent, or sent what the protocol does not allow
+    PeerGone           it has closed its connection, or died
+    PeerTimeout        it has stayed silent too long
+ValueError
+  Unsupported          a system cannot compute this workload
+  CheckpointError      a checkpoint cannot be used
+  TokenizerError       a tokenizer cannot be used
+"""
+
+
+class PeerError(RuntimeError):
+    """A peer is gone, stayed silent too long, or sent what the protocol does not allow."""
+
+
+class PeerGone(PeerError):
+    """A peer has closed its connection, or died."""
+
+
+class PeerTimeout(PeerError):
+    """A peer has stayed silent too long."""
+
+
+class Unsupported(ValueError):
+    """The system cannot compute this workload; the message says why."""
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used, in one line: the file, the key or tensor, what was expected."""
+
+
+class TokenizerError(ValueError):
+    """A tokenizer that cannot be used, in one line: the folder and what is wrong."""

@@ -1,0 +1,159 @@
+"""The program from outside: help, exit codes, what is run, and what bad input leaves behind."""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from harness.cli.main import VERBS, main
+from harness.config.groups import CONF_DIR, options
+from harness.records import store
+from harness.records.environment import PACKAGES, environment, git_state
+from harness.records.record import Status
+from tests.fake_session import FakeSession
+
+REPO = CONF_DIR.parent
+
+
+SWEEP = ["run", "-m", "experiment.n=1,2,3"]
+
+
+def test_run_saves_and_shows(session: FakeSession, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "experiment.n=7"]) == 0
+    (record,) = store.load_all(Path("results/runs"))
+    assert record.config["experiment"]["n"] == 7
+    output = capsys.readouterr()
+    assert "31.0 ms [30.0–35.0]" in output.out
+    assert "[1/1] argmax n=7 permllm permllm-wan emulated" in output.err
+    assert "ok          argmax n=7" in output.err
+    assert "400 kB, 4 hops" in output.err
+
+
+def test_a_sweep_skips_what_is_stored(session: FakeSession) -> None:
+    assert main(["run", "experiment.n=2", "-m"]) == 0
+    assert main(["run", "repeat=10", "-m", "experiment.n=1,2,3"]) == 0
+    assert session.sizes() == [2, 1, 3]
+    assert main([*SWEEP, "force=true"]) == 0
+    assert session.sizes() == [2, 1, 3, 1, 2, 3]
+    assert len(store.load_all(Path("results/runs"))) == 3
+
+
+def test_a_failed_run_is_a_row_an_exit_code_and_tried_again(
+    session: FakeSession, capsys: pytest.CaptureFixture[str]
+) -> None:
+    session.status = lambda config: "failed" if "n=2" in config.title() else "ok"
+    assert main(SWEEP) == 1
+    assert [r.status for r in store.load_all(Path("results/runs"))].count("failed") == 1
+    assert "P1: killed by signal 9" in capsys.readouterr().out
+    session.status = lambda config: "ok"
+    assert main(SWEEP) == 0
+    assert session.sizes() == [1, 2, 3, 2]
+
+
+@pytest.mark.parametrize(("status", "code"), [("incorrect", 1), ("unsupported", 0), ("timeout", 1)])
+def test_exit_codes_of_other_endings(status: Status, code: int, session: FakeSession) -> None:
+    session.status = lambda config: status
+    assert main(["run"]) == code
+    assert main(["run"]) == code
+
+
+def test_an_interrupt_keeps_what_was_measured(session: FakeSession) -> None:
+    session.interrupt_at = 2
+    assert main(SWEEP) == 130
+    assert [r.status for r in store.load_all(Path("results/runs"))].count("ok") == 1
+    assert len(store.load_all(Path("results/runs"))) == 2
+    session.interrupt_at = 3
+    assert main(["run", "experiment.n=1", "force=true"]) == 130
+    stored = {r.config["experiment"]["n"]: r.status for r in store.load_all(Path("results/runs"))}
+    assert stored == {1: "ok", 2: "failed"}  # an older result is not lost to an interrupt
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "repat=4"],
+        ["run", "experiment.n=0"],
+        ["run", "-m", "experiment.n=1,0"],
+        ["run", "experiment.n=1,2"],
+        ["run", "experiment=layer", "model.n_heads=5"],
+        ["run", "network.rate_mbit=-1"],
+        ["run", "--fast"],
+        ["run", "results_dir=/dev/null/runs"],
+        ["demo", "network=nope"],
+        ["show", "--format", "xml"],
+        ["list", "networks"],
+        ["fly"],
+        [],
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    arguments: list[str], session: FakeSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    output = capsys.readouterr()
+    assert output.err.startswith("permbench: ")
+    assert output.err.count("\n") == 1
+    assert output.out == ""
+    assert session.configs == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_demo_ends_with_tables_and_figures(
+    session: FakeSession, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["demo"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line in ("argmax", "layer")] == ["argmax", "layer"]
+    figures = Path("results/runs/figures")
+    assert lines[-4:] == [
+        str(figures / f"{name}.{suffix}")
+        for name in ("argmax", "layer")
+        for suffix in ("png", "svg")
+    ]
+    assert all(Path(line).is_file() for line in lines[-4:])
+
+
+def test_list_and_help_name_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list"]) == 0
+    listed = capsys.readouterr().out
+    for arguments in (["--help"], ["run", "--help"]):
+        with pytest.raises(SystemExit) as end:
+            main(arguments)
+        assert end.value.code == 0
+    helped = capsys.readouterr().out
+    assert all(verb in helped for verb in VERBS)
+    for group in ("system", "experiment", "network", "model", "runner", "shaper"):
+        for option in options(group):
+            assert f"  {option} " in listed
+            assert option in helped
+    assert "results_dir" in helped
+
+
+def test_program_starts_without_torch_and_reports_errors_in_one_line(tmp_path: Path) -> None:
+    code = (
+        "import sys; from harness.cli.main import main; code = main(['run', 'network.rtt_ms=-1']); "
+        "assert 'torch' not in sys.modules and 'pandas' not in sys.modules; sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(REPO)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == "permbench: network.rtt_ms: got -1.0, must be a number ≥ 0\n"
+    assert done.returncode == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_environment_names_every_dependency(tmp_path: Path) -> None:
+    project = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
+    required = [text.split("=")[0].split(">")[0] for text in project["dependencies"]]
+    assert sorted(required) == sorted(PACKAGES)
+    found = environment(REPO)
+    assert all(found["packages"].values())
+    assert found["cores"] >= 1
+    assert git_state(tmp_path) == {"commit": None, "dirty": None}

@@ -1,0 +1,195 @@
+"""A sweep over any keys: its points, its order, where it stops, and how it goes on."""
+
+import json
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.cli.compose_call import compose_call, split_arguments
+from harness.cli.main import main
+from harness.config.compose import compose_all
+from harness.config.groups import CONF_DIR
+from harness.config.identity import config_hash
+from harness.config.overrides import expand_sweep
+from harness.errors import ConfigError
+from harness.measure import sweep as runs
+from harness.records import store
+from harness.records.record import Status
+from tests.fake_session import FakeSession
+
+REPO = CONF_DIR.parent
+SWEEP = ["run", "-m", "experiment.n=range(1,7)"]
+
+
+@pytest.mark.parametrize(
+    ("argument", "values"),
+    [
+        ("experiment.n=range(2,8,2)", ["2", "4", "6"]),
+        ("experiment.n=choice(3,1)", ["3", "1"]),
+        ("experiment.n=sort(3,1,2,reverse=true)", ["3", "2", "1"]),
+        ("network=glob([bolt*,puma],exclude=*-lan)", ["bolt-wan", "puma"]),
+        ("experiment.shape=[1,2],[3,4]", ["[1,2]", "[3,4]"]),
+        ("network.rate_mbit=null,100", ["null", "100"]),
+        ("system.domain=ring64,float32", ["ring64", "float32"]),
+        ("experiment.prompt='a, b','c'", ["'a, b'", "'c'"]),
+        ("repeat=7", ["7"]),
+    ],
+)
+def test_points_of_one_key(argument: str, values: list[str]) -> None:
+    key = argument.partition("=")[0]
+    assert expand_sweep([argument]) == [[f"{key}={value}"] for value in values]
+
+
+@pytest.mark.parametrize(
+    ("argument", "problem"),
+    [
+        ("experiment.n=interval(1,5)", "interval() has no points"),
+        ("network=glob(zz*)", "matches no option"),
+        ("experiment.n=range(5,1)", "has no points"),
+        ("sweep.order=given,shuffled", "is a key of `permbench run` alone"),
+    ],
+)
+def test_sweeps_without_points(argument: str, problem: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        expand_sweep([argument])
+    assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("argument", "problem"),
+    [
+        ("sweep.order=random", "sweep.order: got random, must be one of given, shuffled"),
+        ("sweep.oder=given", "did you mean sweep.order?"),
+        ("sweep.order=given,shuffled", "is a sweep; a call has one value of it"),
+        ("sweep.jobs=0", "sweep.jobs: got 0, must be a whole number ≥ 1"),
+        ("continue_on_error=3.5", "continue_on_error: got 3.5, must be true or false"),
+        ("hydra/launcher=slurm", "allowed: basic, submitit_local, submitit_slurm"),
+        ("hydra.launcher.partition=cpu", "needs hydra/launcher=submitit_local or submitit_slurm"),
+        ("hydra.sweep.dir=x", "only hydra/launcher and hydra.launcher"),
+    ],
+)
+def test_bad_keys_of_a_call(argument: str, problem: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        compose_call([argument])
+    assert problem in str(caught.value)
+
+
+def test_keys_of_a_call_are_no_part_of_a_run(session: FakeSession) -> None:
+    arguments = [
+        "sweep.order=shuffled",
+        "continue_on_error=false",
+        "hydra/launcher=basic",
+        "repeat=3",
+    ]
+    assert split_arguments(arguments) == (arguments[:3], arguments[3:])
+    assert main([*SWEEP, *arguments[:3]]) == 0
+    assert main(SWEEP) == 0
+    assert len(session.configs) == 6
+
+
+def test_a_shuffled_sweep_goes_on_in_its_order(session: FakeSession) -> None:
+    assert main([*SWEEP, "sweep.order=shuffled"]) == 0
+    drawn = session.sizes()
+    assert sorted(map(str, drawn)) == list("123456")
+    assert drawn != [1, 2, 3, 4, 5, 6]
+    for record in store.load_all(Path("results/runs")):
+        if record.config["experiment"]["n"] in drawn[3:]:
+            store.path_of(Path("results/runs"), "argmax", record.id).unlink()
+    session.configs.clear()
+    assert main([*SWEEP, "sweep.order=shuffled"]) == 0
+    assert session.sizes() == drawn[3:]
+    assert main([*SWEEP, "sweep.order=shuffled", "sweep.seed=2", "force=true"]) == 0
+    assert session.sizes()[3:] != drawn
+
+
+@pytest.mark.parametrize("status", ["failed", "timeout", "incorrect"])
+def test_a_sweep_may_stop_at_the_first_bad_run(
+    status: Status, session: FakeSession, capsys: pytest.CaptureFixture[str]
+) -> None:
+    session.status = lambda config: status if "n=2" in config.title() else "ok"
+    assert main([*SWEEP, "continue_on_error=false"]) == 1
+    assert session.sizes() == [1, 2]
+    (told,) = [line for line in capsys.readouterr().err.splitlines() if "not measured" in line]
+    assert "argmax n=3 permllm" in told
+    assert "and 1 more" in told
+    session.status = lambda config: "ok"
+    assert main([*SWEEP, "continue_on_error=false"]) == 0
+    assert session.sizes() == [1, 2, 2, 3, 4, 5, 6]
+
+
+def test_runs_are_told_apart_by_what_is_swept() -> None:
+    configs = compose_all(expand_sweep(["network.rtt_ms=1,2", "seed=1,2", "network=puma,nexus"]))
+    titles = runs.plan(configs).titles
+    assert len(set(titles.values())) == len(titles) == 8
+    assert titles[config_hash(configs[0])].endswith("puma emulated network.rtt_ms=1.0 seed=1")
+
+
+SLOW_RUNS = """
+import sys, time
+from types import ModuleType
+from harness.cli.main import main
+from tests.harness.conftest import build_record
+from harness.config.groups import CONF_DIR
+from harness.config.identity import config_hash, resolved
+from dataclasses import replace
+
+class Session:
+    def __enter__(self): return self
+    def __exit__(self, *_): pass
+    def run(self, config, progress):
+        with open(sys.argv[1], "a") as log:
+            log.write(config_hash(config) + "\\n")
+        time.sleep(0.05)
+        return replace(build_record(), id=config_hash(config), config=resolved(config),
+                       logs={"P0": ["x" * 1_000_000]})
+
+sys.modules["harness.measure.session"] = module = ModuleType("harness.measure.session")
+module.Session = Session
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+def sweep(log: Path, results: Path, kill_after_s: float | None = None) -> int:
+    """Run the sweep in a process of its own, and perhaps kill it so long after its first run began."""
+    arguments = ["run", "-m", "experiment.n=range(1,16)", f"results_dir={results}"]
+    program = subprocess.Popen(
+        [sys.executable, "-c", SLOW_RUNS, str(log), *arguments],
+        cwd=REPO,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    if kill_after_s is not None:
+        known = measured(log)
+        while measured(log) == known and program.poll() is None:
+            time.sleep(0.005)
+        time.sleep(kill_after_s)
+        program.kill()
+    return program.wait(60)
+
+
+def measured(log: Path) -> list[str]:
+    return log.read_text().split() if log.exists() else []
+
+
+@pytest.mark.slow
+def test_a_killed_sweep_ends_as_an_uninterrupted_one(tmp_path: Path) -> None:
+    """It is killed for real, at several random moments; what was saved is not measured again."""
+    draw = random.Random()
+    log, results, whole = tmp_path / "log", tmp_path / "killed", tmp_path / "whole"
+    for kill_after_s in [*(draw.uniform(0, 0.3) for _ in range(3)), None]:
+        before, saved = len(measured(log)), saved_in(results)
+        assert sweep(log, results, kill_after_s) == (0 if kill_after_s is None else -9)
+        assert not set(measured(log)[before:]) & saved.keys()
+    assert sweep(tmp_path / "other log", whole) == 0
+    assert len(saved_in(whole)) == 15
+    assert saved_in(results) == saved_in(whole)
+
+
+def saved_in(results: Path) -> dict[str, object]:
+    """Whole records by id; one that is cut off does not load."""
+    texts = {path.stem: path.read_text() for path in results.glob("argmax/*.json")}
+    return {name: json.loads(text.replace(str(results), "results")) for name, text in texts.items()}

@@ -1,0 +1,157 @@
+"""What runners need no daemon and no other host for."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from harness.config.compose import compose_run
+from harness.errors import ConfigError, DockerError, RunnerError
+from harness.machine.docker_daemon import connect, default_tag, sources_digest
+from harness.records.record import Record
+from harness.records.store import load_all
+from harness.runners.docker import signed, split_lines
+from harness.runners.docker_image.package_list import requirements
+from harness.runners.remote import read_secret
+from harness.version import REPO
+from netem.tcp import SYSCTLS
+
+
+def test_lines_come_whole_from_pieces_of_any_size() -> None:
+    text = "one\ntwo \n\nthree: τρία\nno end"
+    whole = ["one", "two", "", "three: τρία", "no end"]
+    data = text.encode()
+    for size in range(1, len(data) + 1):
+        pieces = [data[i : i + size] for i in range(0, len(data), size)]
+        assert list(split_lines(pieces)) == whole
+
+
+def test_what_the_init_process_adds_to_a_signal_is_taken_off() -> None:
+    codes = {0: 0, 1: 1, 128 + signal.SIGKILL: -signal.SIGKILL}
+    assert {code: signed(code) for code in codes} == codes
+
+
+def test_no_daemon_is_one_line_with_the_command_that_mends_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none")
+    with pytest.raises(DockerError, match=r"^no Docker daemon runs here; sudo systemctl"):
+        connect()
+
+
+def test_an_image_is_known_by_every_file_it_was_built_from(tmp_path: Path) -> None:
+    digests = []
+    for name, text in (("harness/a.py", "1"), ("harness/a.py", "2"), ("conf/b.yaml", "2")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+        digests.append(sources_digest(tmp_path))
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests/c.py").write_text("3")
+    assert len(set(digests)) == 3
+    assert sources_digest(tmp_path) == digests[-1]
+
+
+def test_the_image_has_what_parties_import() -> None:
+    names = {re.split("[=<>]", line)[0] for line in requirements(REPO / "pyproject.toml")}
+    assert {"torch", "numba", "tenseal", "safetensors"} <= names
+
+
+def test_the_compose_file_agrees_with_the_docker_runner() -> None:
+    services = yaml.safe_load((REPO / "docker-compose.yml").read_text())["services"]
+    assert services.keys() == {"p0", "p1", "p2", "harness"}
+    for service in services.values():
+        assert default_tag() in service["image"]
+        assert service["sysctls"] == {f"net.ipv4.{key}": value for key, value in SYSCTLS.items()}
+        assert (service["read_only"], service["cap_drop"], service["init"]) == (True, ["ALL"], True)
+        assert "cap_add" not in service
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("runner=docker runner.cpus.P0=all", "runner.cpus.P0: got all"),
+        ("runner=docker runner.memory_mb=1", "runner.memory_mb: got 1"),
+        ("runner=docker runner.p0_folder=here", "runner.p0_folder: got here"),
+        ("runner=remote runner.listen=7700", "runner.listen: got 7700"),
+        ("runner=remote runner.wait_s=0", "runner.wait_s: got 0"),
+        ("runner.image=x", "runner.image: unknown key"),
+    ],
+)
+def test_a_bad_runner_is_refused_by_its_key(arguments: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}"):
+        compose_run(arguments.split())
+
+
+def test_a_secret_has_its_length_and_comes_from_a_file_or_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "secret"
+    file.write_text("ab" * 32 + "\n")
+    monkeypatch.setenv("PERMBENCH_SECRET", "cd" * 32)
+    assert (read_secret(str(file)), read_secret(None)) == (b"\xab" * 32, b"\xcd" * 32)
+    for bad in ("", "ab" * 31, "xy" * 32):
+        monkeypatch.setenv("PERMBENCH_SECRET", bad)
+        with pytest.raises(RunnerError, match="PERMBENCH_SECRET"):
+            read_secret(None)
+
+
+PROGRAM = [sys.executable, "-m", "harness"]
+# A monotonic clock of its own, a quarter of an hour ahead, as on another host.
+AHEAD = ["unshare", "--time", "--monotonic", "900", "--fork"]
+
+
+def runs_of_joined(folder: Path, port: int, p1: list[str], *runs: str) -> list[Record]:
+    """The records of `runs`, one program each, with parties that were started before; `p1`: in front
+    of the command of P1."""
+    environment = {**os.environ, "PERMBENCH_SECRET": os.urandom(32).hex()}
+    address = f"127.0.0.1:{port}"
+    parties = [
+        subprocess.Popen(
+            [*before, *PROGRAM, "join", role, address, "--wait-s", "30"],
+            env=environment,
+            start_new_session=True,
+        )
+        for role, before in (("P0", []), ("P1", p1), ("P2", []))
+    ]
+    remote = ["runner=remote", f"runner.listen={address}", "runner.wait_s=30"]
+    quick = ["experiment.n=100", "warmup=0", "calibration.strict=false", f"results_dir={folder}"]
+    try:
+        for run in runs:
+            arguments = run.split()
+            arguments += [] if "runner=local" in arguments else remote
+            command = [*PROGRAM, "run", *arguments, *quick]
+            subprocess.run(command, env=environment, check=True, timeout=60)
+    finally:
+        for role, party in zip(("P0", "P1", "P2"), parties, strict=True):
+            # unshare does not hand a signal on to what it has started.
+            (os.killpg if role == "P1" and p1 else os.kill)(party.pid, signal.SIGTERM)
+        ends = [party.wait(10) for party in parties]
+    assert ends == [130] * 3
+    return load_all(folder)
+
+
+@pytest.mark.slow
+def test_parties_that_join_serve_run_after_run(tmp_path: Path) -> None:
+    """Started before the harness; two programs one after the other, then an end. Parties that the
+    harness starts itself have another secret, whatever the environment says."""
+    runs = ["shaper=none repeat=1", "shaper=none repeat=2", "shaper=none repeat=1 runner=local"]
+    records = runs_of_joined(tmp_path, 7717, [], *runs)
+    assert [record.status for record in records] == ["ok"] * 3
+
+
+@pytest.mark.slow
+def test_a_party_with_a_clock_of_its_own_is_timed_and_shaped_alike(tmp_path: Path) -> None:
+    """Hosts share no clock: instants are converted, and an emulated link needs none in common."""
+    if subprocess.run([*AHEAD, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no time namespaces here: root, and a kernel with CONFIG_TIME_NS")
+    (record,) = runs_of_joined(tmp_path, 7718, AHEAD, "repeat=3 network.rtt_ms=20")
+    assert record.status == "ok"
+    assert all(40e6 <= ns < 1e9 for ns in record.phases["online"].wall_ns)  # 4 hops
+    found = record.network.measured["P0-P1"]
+    ways_s = [found[way]["one_way_s"] for way in ("forward", "backward")]
+    assert ways_s == pytest.approx([10e-3] * 2, abs=5e-3)
