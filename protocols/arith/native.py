@@ -40,7 +40,8 @@ def _features() -> dict[str, bool]:
 def _has_tiles(features: dict[str, bool]) -> bool:
     if not (features.get("amx-int8") and features.get("avx512f")):
         return False
-    return ctypes.CDLL(None).syscall(_SYS_ARCH_PRCTL, _REQUEST, _TILE_DATA) == 0
+    asked = (_SYS_ARCH_PRCTL, _REQUEST, _TILE_DATA)
+    return int(ctypes.CDLL(None).syscall(*asked)) == 0
 
 
 _FEATURES = _features()

@@ -170,7 +170,7 @@ def _pack(words: NDArray[np.int64], out: NDArray[np.int8]) -> None:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _digit(word: int, i: int) -> int:
+def _digit(word: int, i: int) -> np.int8:
     """Adding 128 to every digit makes them all non-negative: bytes that do not depend on others."""
     raised = np.uint64(word) + np.uint64(0x8080808080808080)
     return np.int8(np.int64((raised >> np.uint64(8 * i)) & np.uint64(0xFF)) - 128)

@@ -125,6 +125,7 @@ class Scores(Step):
     def _online(self, q: Masked, k: Masked, v: Masked, length: int) -> Tensor | None:
         keys, values, matmul_t = self._cache.keys, self._cache.values, self.domain.matmul_t
         if self.role == P0:
+            tau0: Tensor
             pads, tau0 = self.take()
             opened = [x.held - r for x, r in zip((q, k, v), pads, strict=True)]
             self.party.send(P1, *opened)
@@ -185,6 +186,7 @@ class WeightedSum(Step):
     def _online(self, p: Masked) -> Tensor | None:
         values, matmul, length = self._cache.values, self.domain.matmul, p.shape[2]
         if self.role == P0:
+            tau0: Tensor
             pad, tau0 = self.take()
             self.party.send(P1, p.held - pad)
             local = matmul(p.held, values.value.view(length)) + tau0

@@ -94,6 +94,14 @@ class Context:
         self.party.send(to, torch.tensor(list(key), dtype=torch.uint8))
         return Prg(key)
 
+    def keep_pace(self) -> None:
+        """P0 waits until the holder of masked weights has taken in what was sent so far, so that no
+        more than a layer's is under way."""
+        if self.role == P0:
+            self.party.recv(self.mask_holder)
+        elif self.role == self.mask_holder:
+            self.party.send(P0)
+
     @property
     def offline_pass(self) -> bool:
         """Whether masks are walked, or values."""

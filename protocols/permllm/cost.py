@@ -126,7 +126,7 @@ class Sizes:
                 offline += self._layer_offline(spec, n, length)
                 online += self._layer_online(spec, n, length)
         return {
-            "prepare": PhaseCost(2 if spec.family == "bert" else 3, prepare),
+            "prepare": PhaseCost(2 * spec.n_layers + (spec.family != "bert"), prepare),
             "offline": PhaseCost(2 * walks, offline),
             "input": PhaseCost(0),
             "online": PhaseCost(hops, online),

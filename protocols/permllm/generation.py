@@ -13,6 +13,7 @@ to P1 (1 hop).
 | phase | from | to | what | payload | hop |
 |---|---|---|---|---|---|
 | prepare | P0 | P1, P2 | exponents of the two tables | 16 | 2 |
+| prepare | P1 (P2) | P0 | nothing: ready for the next layer | 0 | 2 a layer but the last |
 | online | P1 | P0 | onehot − v | 4·n·vocab | 1 |
 | online (BERT) | P0 | P1 | Δ of the hidden states | 8·n·d | last |
 
@@ -144,6 +145,8 @@ class GenerationProgram(Program):
             table.frac = frac
         self._embedding.prepare()
         for index, layer in enumerate(self._layers):
+            if index:
+                self.ctx.keep_pace()
             layer.prepare()
             if self.owns_weights:
                 self.ctx.party.report(f"prepare, layer {index + 1}/{len(self._layers)}")

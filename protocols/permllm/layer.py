@@ -183,11 +183,11 @@ class TransformerLayer:
         """Every step sees the keys of its own and earlier steps: so they go one after the other."""
         extra = LINEAR_FRAC - VALUE_FRAC
         qkv = self._ctx.truncate(self._linears.qkv(x, extra), extra)
-        q_k_v = self._positioned(qkv, tokens)
+        q, k, v = self._positioned(qkv, tokens)
         n = x.shape[0] // len(self._ctx.steps)
         rows = [
-            self._attend(*(part.narrow(1, place * n, n) for part in q_k_v), tokens.prefix)
-            for place in self._ctx.each_step()
+            self._attend(*(part.narrow(1, at * n, n) for part in (q, k, v)), prefix=tokens.prefix)
+            for at in self._ctx.each_step()
         ]
         return self._linears.out(Masked.cat(rows, dim=0))
 

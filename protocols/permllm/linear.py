@@ -22,7 +22,7 @@ an element), for inputs that arrive as such. Source: PermLLM, section 3, in mask
 import torch
 from torch import Tensor
 
-from protocols.arith import tiles
+from protocols.arith.native import HAS_TILES
 from protocols.arith.prg import Stream
 from protocols.party import P0, P1, P2
 from protocols.permllm.context import Context, Step
@@ -124,6 +124,7 @@ class Linear(Step):
     def _online(self, x: Masked) -> Tensor | None:
         if self.role != P0:
             return None
+        bracket: Tensor
         (bracket,) = self.take()
         return self._apply(self._weights.values, x.held) + bracket
 
@@ -154,7 +155,7 @@ class Linear(Step):
 
     def _room(self) -> Stored:
         """For W − U."""
-        if self._tiled and tiles.HAS_TILES:
+        if self._tiled and HAS_TILES:
             return StoredTiles(self.ctx.memory, self.shape, self._dtype)
         return StoredRows(self.ctx.memory, self.shape, self._dtype, self._apply)
 

@@ -161,6 +161,7 @@ class Permuted(Step):
     def _online(self, inputs: list[Masked], out_frac: int, rows: int) -> Tensor | None:
         seen = self._revealed.online(inputs)
         if seen is None:
+            correction: Tensor
             (correction,) = self.take()
             (reply,) = self.party.recv(P1)
             correction[self._revealed.index] += reply

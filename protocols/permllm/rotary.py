@@ -52,6 +52,7 @@ class Rotary(Step):
     def _online(self, x: Masked, tables: Tables) -> Tensor | None:
         if self.role != P0:
             return None
+        correction: Tensor
         (correction,) = self.take()
         return self._rotate(x.held, tables) + correction
 

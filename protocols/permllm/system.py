@@ -4,6 +4,7 @@ P0 holds the weights, P1 the prompt and the answer, P2 deals correlated randomne
 no part online. Semi-honest, no two roles collude.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -17,8 +18,10 @@ from protocols.permllm.bfv import MAX_IDS
 from protocols.permllm.context import Context
 from protocols.permllm.domain import domain_of
 from protocols.permllm.halves import OnDisk, in_memory
+from protocols.permllm.needs import needs
 from protocols.permllm.options import PermLLMOptions
 from protocols.permllm.programs import answer_frac, program
+from protocols.room import Need, check_room
 from protocols.system import Parts, PhaseCost, System
 from protocols.workload import Argmax, Generation, UserInput, Workload
 
@@ -30,8 +33,11 @@ class PermLLM(System):
     online_roles: ClassVar[tuple[Role, ...]] = (P0, P1)
 
     def build(self) -> None:
-        """P0's weights are folded and rounded here."""
-        options = self.options
+        """P0's weights are folded and rounded here. Raises Unsupported where this machine has no room
+        for what the role will need."""
+        options, role = self.options, self.party.role
+        needed = self.needs(self.workload, options)
+        check_room({role: needed[role]} if role in needed else {})
         holder = P1 if options.mask_holder == "user" else P2
         memory = in_memory if options.store_dir is None else OnDisk(options.store_dir)
         self._ctx = Context(self.party, self.seed, domain_of(options), holder, memory)
@@ -47,6 +53,11 @@ class PermLLM(System):
         size = _selected_from(workload)
         if size > MAX_IDS:
             raise Unsupported(f"selection among {size} values: at most {MAX_IDS} fit the plaintext")
+
+    @classmethod
+    def needs(cls, workload: Workload, options: PermLLMOptions) -> Mapping[Role, Need]:
+        """Bounds of `protocols.permllm.needs`."""
+        return needs(workload, options)
 
     def prepare(self) -> None:
         """Keys, then what the model needs."""

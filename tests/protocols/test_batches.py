@@ -1,16 +1,20 @@
 """PermLLM's offline pass in batches: the same answers and bytes, and material that is used once."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from protocols import room
 from protocols.arith.prg import Prg
+from protocols.errors import Unsupported
 from protocols.memory import MemoryParty, run_parties
 from protocols.party import P0, P1, P2, ROLES, Role
 from protocols.permllm.batches import batches, step_bytes
@@ -247,3 +251,37 @@ def test_a_step_outside_the_plan_is_never_dealt() -> None:
     for size in (1, 2, 3, 5):
         flat = [s for b in batches(work, PermLLMOptions(offline_batch=size)) for s in b]
         assert flat == list(range(len(steps(work))))
+
+
+def test_a_run_without_room_is_refused_before_anything_is_sent(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A long prefill, distinct layers in memory; on disk the memory suffices, but space is asked for."""
+    spec = replace(small("glm"), n_layers=28, d_model=4096, n_heads=32, d_ff=16384, vocab=130528)
+    monkeypatch.setattr(room, "available_memory", lambda: 23_000_000_000)
+    distinct, disk = Generation(spec, 8, 9), {"weights_store": "disk", "store_dir": str(tmp_path)}
+
+    def asked(work: Workload, **options: object) -> str | None:
+        chosen = PermLLMOptions(**options)  # type: ignore[arg-type]
+        try:
+            room.check_room(PermLLM.needs(work, chosen))
+        except Unsupported as error:
+            return str(error)
+        return None
+
+    tied = Generation(spec, 8, 33, tie_layers=True)
+    assert asked(tied) is None
+    assert "GB of memory needed, 23.0 GB available" in str(asked(distinct))
+    assert "memory" in str(asked(replace(tied, prompt_len=2000)))
+    assert "memory" in str(asked(Layer(replace(spec, max_positions=65536), 32768, 32768)))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=60_000_000_000))
+    assert asked(distinct, **disk) is None
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000_000_000))
+    assert "GB of disk needed" in str(asked(distinct, **disk))
+    assert "no folder" in str(asked(distinct, **disk | {"store_dir": str(tmp_path / "none")}))
+    sent: list[object] = []
+    monkeypatch.setattr(MemoryParty, "send", lambda *args: sent.append(args))
+    monkeypatch.setattr(room, "available_memory", lambda: 1000)
+    with pytest.raises(Unsupported, match="P. needs|needed"):
+        play(PermLLM, Layer(small("glm"), 1, 3))
+    assert sent == []

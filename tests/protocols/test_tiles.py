@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from protocols.arith import keystream, ring, tiles
+from protocols.arith import keystream, native, ring, tiles
 from protocols.arith.keystream import Keystream
 from protocols.arith.prg import Stream
 
@@ -25,7 +25,7 @@ def words(rows: int, columns: int, dtype: torch.dtype, seed: int) -> Tensor:
 
 def packed(w: Tensor) -> Tensor:
     """w in digits."""
-    out = tiles.tiled(*w.shape, w.dtype.itemsize)
+    out = tiles.tiled(w.shape[0], w.shape[1], w.dtype.itemsize)
     tiles.pack(w, out)
     return out
 
@@ -33,7 +33,7 @@ def packed(w: Tensor) -> Tensor:
 @pytest.fixture(params=[True, False], ids=["unit", "words"])
 def unit(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """With the tile unit where the processor has it, and without."""
-    if request.param and not tiles.HAS_TILES:
+    if request.param and not native.HAS_TILES:
         pytest.skip("the processor has no tile unit (AMX int8)")
     monkeypatch.setattr(tiles, "HAS_TILES", request.param)
     return bool(request.param)
@@ -83,7 +83,7 @@ def test_a_keystream_is_what_the_library_makes(
     native: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From the start, and from a block whose number needs more than 32 bits."""
-    if native and not keystream.HAS_AES:
+    if native and not native.HAS_AES:
         pytest.skip("the processor has no vector AES")
     monkeypatch.setattr(keystream, "HAS_AES", native)
     out = torch.empty(4096, dtype=torch.uint8)
