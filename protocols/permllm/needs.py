@@ -4,20 +4,22 @@ m weights a layer, V·d a vocabulary table; a word has 8 bytes (4 with float32 s
 
 | role | weights | under way |
 |---|---|---|
-| P0 | 2 (4) bytes each, of all layers (one, if tied) and both tables | quantizing: the larger of a layer and two tables, float32; a layer's masked weights |
+| P0 | 2 (4) bytes each, of all layers (one, if tied) and both tables | the larger of: quantizing (two copies of a layer or table, float32); a layer's masked weights |
 | holder of W − U | 8·m a layer, 12·V·d; on disk with weights_store=disk | a layer's masked weights |
 
-All: the material of a batch, and halves and one-hots of a step's rows. Bounds, not predictions.
+All: their part of a batch's material, and what is being worked on. Estimates, rather too large.
 """
+
+from dataclasses import replace
 
 from protocols.party import P0, P1, P2, Role
 from protocols.permllm.batches import batches, step_bytes
 from protocols.permllm.options import PermLLMOptions
 from protocols.room import Need
-from protocols.transformer.spec import TransformerSpec
 from protocols.workload import Generation, Layer, Workload, steps
 
 PROCESS_BYTES = 400_000_000  # an interpreter with its libraries
+KEPT: dict[Role, float] = {P0: 1.2, P1: 0.6, P2: 0.3}  # of what P0 keeps, with temporaries
 
 
 def needs(workload: Workload, options: PermLLMOptions) -> dict[Role, Need]:
@@ -27,17 +29,19 @@ def needs(workload: Workload, options: PermLLMOptions) -> dict[Role, Need]:
     spec = workload.spec
     layer, tables, count = _weights(workload)
     material = _material(workload, options)
-    under_way = 8 * layer + material + PROCESS_BYTES
-    quantizing = 4 * max(2 * layer, 2 * spec.vocab * spec.d_model if tables else 0)
     own = (options.weight_bits // 8) * (count * layer + tables)
+    quantizing = 4 * max(2 * layer, 2 * spec.vocab * spec.d_model if tables else 0)
+    memory = {
+        P0: own + max(quantizing, 8 * layer + round(KEPT[P0] * material)),
+        P1: round(KEPT[P1] * material),
+        P2: round(KEPT[P2] * material),
+    }
     stored = 8 * count * layer + 6 * tables
-    holder = P1 if options.mask_holder == "user" else P2
-    found = {role: Need(material + PROCESS_BYTES) for role in (P1, P2)}
-    found[P0] = Need(own + quantizing + under_way)
-    if options.weights_store == "disk":
-        found[holder] = Need(under_way, stored, options.store_dir)
-    else:
-        found[holder] = Need(under_way + stored)
+    holder, on_disk = P1 if options.mask_holder == "user" else P2, options.weights_store == "disk"
+    memory[holder] += 8 * layer + (0 if on_disk else stored)
+    found = {role: Need(size + PROCESS_BYTES) for role, size in memory.items()}
+    if on_disk:
+        found[holder] = replace(found[holder], disk_bytes=stored, folder=options.store_dir)
     return found
 
 
@@ -53,21 +57,14 @@ def _weights(workload: Layer | Generation) -> tuple[int, int, int]:
 
 
 def _material(workload: Layer | Generation, options: PermLLMOptions) -> int:
-    """The largest batch's, twice: kept, and as messages and halves on their way."""
+    """Of the largest batch at P0, of the cached rows, and the one-hots."""
     spec = workload.spec
     if isinstance(workload, Layer):
         cached = 64 * spec.d_kv * workload.kv_len
-        return 2 * _one_layer(spec, workload.kv_len, workload.q_len) + cached
+        one = replace(spec, n_layers=1)
+        return step_bytes(one, workload.kv_len, workload.q_len) + cached
     plan = steps(workload)
     length = sum(step.tokens for step in plan)
-    cached = 64 * spec.n_layers * spec.d_kv * length
-    largest = max(
-        step_bytes(spec, length, plan[batch.start].tokens) * len(batch)
-        + 20 * spec.vocab * plan[batch.start].tokens * len(batch)
-        for batch in batches(workload, options)
-    )
-    return 2 * largest + cached
-
-
-def _one_layer(spec: TransformerSpec, length: int, n: int) -> int:
-    return step_bytes(spec, length, n) // spec.n_layers
+    rows = [(plan[batch.start].tokens, len(batch)) for batch in batches(workload, options)]
+    largest = max(count * (step_bytes(spec, length, n) + 20 * n * spec.vocab) for n, count in rows)
+    return largest + 64 * spec.n_layers * spec.d_kv * length
