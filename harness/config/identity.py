@@ -36,6 +36,8 @@ def config_hash(config: RunConfig) -> str:
     for key in MEETING:
         data["runner"].pop(key, None)
     _drop_later_defaults(data["system"])
+    if data["key_seed"] is None:
+        del data["key_seed"]  # keys of the operating system, as in records from before that key
     if not data["trace"]:
         del data["trace"]  # a traced run is another one; all others are named as before traces
     text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True)

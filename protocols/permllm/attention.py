@@ -118,7 +118,7 @@ class Scores(Step):
             cross = matmul_t(pads[0], masks) + matmul_t(q.held, keys.pad.view(length))
             self.party.send(P1, cross - tau0)  # τ1 = r_q·b + a·r_k − τ0
             return mu
-        (tau1,) = self.party.recv(P2)
+        (tau1,) = self.receive(P2, shape)
         self.keep(q.held, matmul_t(q.held, masks) + tau1 - mu)  # a; a·b + τ1 − μ
         return mu
 
@@ -132,10 +132,10 @@ class Scores(Step):
             keys.value.extend(k.held)
             values.value.extend(v.held)
             local = matmul_t(q.held, keys.value.view(length)) + tau0
-            (share,) = self.party.recv(P1)
+            (share,) = self.receive(P1, tuple(local.shape))
             return local + share
         query_mask, own = self.take()
-        e_q, e_k, e_v = self.party.recv(P0)
+        e_q, e_k, e_v = self.receive(P0, q.shape, k.shape, v.shape)
         keys.opened.extend(e_k)
         values.opened.extend(e_v)
         cross = matmul_t(e_q, keys.mask.view(length))  # E_q·b + a·E_k
@@ -179,7 +179,7 @@ class WeightedSum(Step):
             cross = matmul(pad, masks) + matmul(p.held, values.pad.view(length))
             self.party.send(P1, cross - tau0 - low)  # τ1 = r_p·d + e·r_v − τ0 − ℓ
             return mu
-        (tau1,) = self.party.recv(P2)
+        (tau1,) = self.receive(P2, shape)
         self.keep(p.held, matmul(p.held, masks) + tau1 - mu)  # e; e·d + τ1 − μ'
         return mu
 
@@ -190,10 +190,10 @@ class WeightedSum(Step):
             pad, tau0 = self.take()
             self.party.send(P1, p.held - pad)
             local = matmul(p.held, values.value.view(length)) + tau0
-            (share,) = self.party.recv(P1)
+            (share,) = self.receive(P1, self._out_shape(p))
             return local + share
         weight_mask, own = self.take()
-        (e_p,) = self.party.recv(P0)
+        (e_p,) = self.receive(P0, p.shape)
         cross = matmul(e_p, values.mask.view(length))  # E_p·d + e·E_v
         cross += matmul(weight_mask, values.opened.view(length))
         self.party.send(P0, cross + own)

@@ -18,9 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from protocols.arith.prg import Prg, Stream
+from protocols.arith.prg import KEY_BYTES, Prg, Stream
+from protocols.errors import PeerError
 from protocols.party import P0, P1, P2, Party, Role
-from protocols.permllm.domain import Domain
+from protocols.permllm.domain import MAX_WEIGHT_FRAC, Domain
 from protocols.permllm.halves import Memory, in_memory
 from protocols.permllm.ledger import Ledger
 from protocols.permllm.masked import Masked
@@ -87,7 +88,7 @@ class Context:
             self._p0p1 = self._received(P0)
 
     def _received(self, source: Role) -> Prg:
-        (key,) = self.party.recv(source)
+        (key,) = self.receive("keys", source, (KEY_BYTES,), dtype=torch.uint8)
         return Prg(bytes(key.numpy()))
 
     def _hand_out(self, key: bytes, to: Role) -> Prg:
@@ -98,9 +99,27 @@ class Context:
         """P0 waits until the holder of masked weights has taken in what was sent so far, so that no
         more than a layer's is under way."""
         if self.role == P0:
-            self.party.recv(self.mask_holder)
+            self.receive("prepare", self.mask_holder)
         elif self.role == self.mask_holder:
             self.party.send(P0)
+
+    def receive(
+        self, step: str, source: Role, *shapes: tuple[int, ...], dtype: torch.dtype | None = None
+    ) -> tuple[Tensor, ...]:
+        """The next message of `source`: one tensor of each shape, of `dtype` (default: the shares').
+
+        Raises PeerError with the step's name for a message that is anything else. Every value of an
+        integer type is a share; real numbers must be finite.
+        """
+        dtype = self.domain.dtype if dtype is None else dtype
+        tensors = self.party.recv(source)
+        if [(t.dtype, tuple(t.shape)) for t in tensors] != [(dtype, shape) for shape in shapes]:
+            sent = ", ".join(_told(t.dtype, tuple(t.shape)) for t in tensors) or "nothing"
+            right = ", ".join(_told(dtype, shape) for shape in shapes)
+            raise PeerError(f"{step}: {source} sent {sent} instead of {right}")
+        if dtype.is_floating_point and not all(bool(t.isfinite().all()) for t in tensors):
+            raise PeerError(f"{step}: {source} sent a number that is not finite")
+        return tensors
 
     @property
     def offline_pass(self) -> bool:
@@ -190,6 +209,11 @@ def _known(prg: Prg | None) -> Prg:
     return prg
 
 
+def _told(dtype: torch.dtype, shape: tuple[int, ...]) -> str:
+    """A tensor's type and shape as int64 (2, 3)."""
+    return f"{str(dtype).removeprefix('torch.')} {shape}"
+
+
 class Step:
     """One protocol step, walked once in the offline pass (on masks) and once online (on values)."""
 
@@ -228,13 +252,20 @@ class Step:
         """What was kept for the step that is walked online."""
         return self.ctx.ledger.take(self.ctx.steps.start, self.name)
 
+    def receive(
+        self, source: Role, *shapes: tuple[int, ...], dtype: torch.dtype | None = None
+    ) -> tuple[Tensor, ...]:
+        """See `Context.receive`, which names this step."""
+        return self.ctx.receive(self.name, source, *shapes, dtype=dtype)
+
 
 def agree_exponents(ctx: Context, exponents: Sequence[int] | None, count: int) -> list[int]:
     """P0 tells P1 and P2 the public power-of-two exponents of its weight tensors (8 bytes each)."""
     if ctx.role != P0:
-        (told,) = ctx.party.recv(P0)
-        if told.shape != (count,):
-            raise ValueError(f"expected {count} weight exponents, got shape {tuple(told.shape)}")
+        step = "weight exponents"
+        (told,) = ctx.receive(step, P0, (count,), dtype=torch.int64)
+        if bool(((told < 0) | (told > MAX_WEIGHT_FRAC)).any()):
+            raise PeerError(f"{step}: {P0} sent one outside 0..{MAX_WEIGHT_FRAC}")
         return [int(e) for e in told]
     if exponents is None:
         raise RuntimeError("P0 has no weights")

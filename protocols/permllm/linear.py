@@ -84,8 +84,8 @@ class Linear(Step):
             self._half = self._drawn()
             return
         store = self._origin._store or self._room()
-        for lo, _ in row_blocks(*self.shape):
-            (rows,) = self.party.recv(P0)
+        for lo, hi in row_blocks(*self.shape):
+            (rows,) = self.receive(P0, (hi - lo, self.shape[1]), dtype=self._dtype)
             store.put(lo, rows)
         self._origin._store = self._half = store
 
@@ -99,7 +99,7 @@ class Linear(Step):
 
     def _offline(self, x: Masked, shape: tuple[int, int], truncated: int) -> Tensor | None:
         if self.role == P0:
-            (correction,) = self.party.recv(P1)
+            (correction,) = self.receive(P1, shape, dtype=self._dtype)
             w0 = self._mask(self.ctx.p0p2(self.name), *shape)
             self.keep_each(correction + w0 + self._weights.bias)
             return None
@@ -109,7 +109,7 @@ class Linear(Step):
             w0 = self._mask(self.ctx.p0p2(self.name), *shape)
             self.party.send(P1, product - w0 - low)
         else:
-            (w1,) = self.party.recv(P2)
+            (w1,) = self.receive(P2, shape, dtype=self._dtype)
             self.party.send(P0, product + w1 - out)
         return out
 

@@ -2,10 +2,10 @@
 
 m weights a layer, V·d a vocabulary table; a word has 8 bytes (4 with float32 shares, and in windows).
 
-| role | weights | under way |
-|---|---|---|
-| P0 | 2 (4) bytes each, of all layers (one, if tied) and both tables | the larger of: quantizing (two copies of a layer or table, float32); a layer's masked weights |
-| holder of W − U | 8·m a layer, 12·V·d; on disk with weights_store=disk | a layer's masked weights |
+- P0: 2 (4) bytes a weight, of all layers (one, if tied) and both tables; and the larger of what
+  quantizing takes (two copies of a layer or a table, float32) and a layer's masked weights.
+- Holder of W − U: 8·m a layer, 12·V·d; a layer's masked weights on their way. With weights_store=disk
+  the former lie on disk.
 
 All: their part of a batch's material, and what is being worked on. Estimates, rather too large.
 """

@@ -21,15 +21,17 @@ use one permutation of all elements; row functions an independent one inside eac
 rows. Source: PermLLM, section 4.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from protocols.arith.prg import Stream
+from protocols.errors import OutOfRange
 from protocols.party import P0, P1, P2
 from protocols.permllm.context import Context, Step
-from protocols.permllm.domain import WINDOW_FRAC, OutOfRange
+from protocols.permllm.domain import WINDOW_FRAC
 from protocols.permllm.masked import Masked
 
 Function = Callable[..., Tensor]  # float64 (rows, cols) a input → float64 (rows, cols)
@@ -69,7 +71,8 @@ class Revealed(Step):
         steps, count = len(self.ctx.steps), len(inputs)
         size = inputs[0].numel // steps
         if self.role == P1:
-            (sigma,) = self.party.recv(P2)
+            shape = (steps * count, size)
+            (sigma,) = self.receive(P2, shape, dtype=self.domain.window_dtype)
             self.keep_each(sigma)
             return None
         stream, shift = self.ctx.p0p2(self.name), inputs[0].frac - self._window_frac
@@ -98,7 +101,8 @@ class Revealed(Step):
             self.party.send(P1, torch.stack(windows) + pad)
             return None
         (sigma,) = self.take()
-        (padded,) = self.party.recv(P0)
+        shape = (len(inputs), inputs[0].numel)
+        (padded,) = self.receive(P0, shape, dtype=self.domain.window_dtype)
         seen = self.domain.decode(padded + sigma, self._window_frac)
         self._check_range(seen)
         return seen
@@ -107,13 +111,15 @@ class Revealed(Step):
         limit = self.domain.window_limit(self._window_frac)
         if seen.numel() == 0 or float(seen.abs().max()) < limit:
             return
-        visible = seen if self._hidden is None else seen[seen != self._hidden]
-        largest = float(visible.abs().max()) if visible.numel() else 0.0
-        if largest >= limit:
-            raise OutOfRange(
-                f"{self.name}: a value of magnitude {largest:.6g}; PermLLM computes there with "
-                f"magnitudes below {limit:g}"
-            )
+        visible = seen[seen != self._hidden] if self._hidden is not None else seen.reshape(-1)
+        if visible.numel() == 0 or float(visible.abs().max()) < limit:
+            return
+        value = float(visible[visible.abs().argmax()])
+        wrapped = value - math.copysign(4 * limit, value)  # if it lies outside the window
+        raise OutOfRange(
+            f"{self.name}: a value of {value:.6g} or {wrapped:.6g}; PermLLM computes there with "
+            f"magnitudes below {limit:g}"
+        )
 
 
 class Permuted(Step):
@@ -144,7 +150,7 @@ class Permuted(Step):
     def _offline(self, inputs: list[Masked], rows: int) -> Tensor | None:
         index = self._revealed.offline(inputs, rows)
         if self.role == P0:
-            (correction,) = self.party.recv(P2)  # c
+            (correction,) = self.receive(P2, (inputs[0].numel,))  # c
             self.keep_each(correction)
             return None
         size = inputs[0].numel
@@ -163,7 +169,7 @@ class Permuted(Step):
         if seen is None:
             correction: Tensor
             (correction,) = self.take()
-            (reply,) = self.party.recv(P1)
+            (reply,) = self.receive(P1, (inputs[0].numel,))
             correction[self._revealed.index] += reply
             return correction
         (mu,) = self.take()

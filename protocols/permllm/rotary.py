@@ -41,7 +41,7 @@ class Rotary(Step):
 
     def _offline(self, x: Masked, tables: Tables) -> Tensor | None:
         if self.role == P0:
-            (correction,) = self.party.recv(P2)
+            (correction,) = self.receive(P2, x.shape)
             self.keep_each(correction)
             return None
         fresh, _ = self.ctx.truncatable_mask(self.name, SAFE_BITS, ROTATION_FRAC, *x.shape)

@@ -40,10 +40,10 @@ class PermLLM(System):
         check_room({role: needed[role]} if role in needed else {})
         holder = P1 if options.mask_holder == "user" else P2
         memory = in_memory if options.store_dir is None else OnDisk(options.store_dir)
-        self._ctx = Context(self.party, self.seed, domain_of(options), holder, memory)
+        self._ctx = Context(self.party, self.key_seed, domain_of(options), holder, memory)
         self._batches = batches(self.workload, options)
         bits = self.options.weight_bits
-        self._program = program(self.workload, self._ctx, self.seed or 0, bits, self.user)
+        self._program = program(self.workload, self._ctx, self.seed, bits, self.user)
 
     @classmethod
     def check(

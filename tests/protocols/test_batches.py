@@ -56,13 +56,11 @@ def test_the_default_batch_shrinks_where_material_is_large() -> None:
     assert sizes[1] * step_bytes(spec, 4065) <= 3 << 29
 
 
-def walked(
-    work: Workload, options: PermLLMOptions, then: list[tuple[str, int]], seed: int | None = SEED
-) -> None:
+def walked(work: Workload, options: PermLLMOptions, then: list[tuple[str, int]]) -> None:
     """Prepare, and the given acts ("offline", "input", "online") of all roles."""
 
     def walk(party: MemoryParty) -> None:
-        role = PermLLM(party, work, seed, options)
+        role = PermLLM(party, work, SEED, options)
         with party.phase("prepare"):
             role.prepare()
         acts = {"offline": role.offline, "input": role.share_input, "online": role.online}
@@ -185,7 +183,13 @@ def test_the_dealer_that_holds_masked_weights_cannot_unmask_them(
 
     monkeypatch.setattr(MemoryParty, "recv", listen)
     monkeypatch.setattr(Context, "establish", note)
-    play(PermLLM, Linear(1, 64, 48), PermLLMOptions(mask_holder="dealer"), evaluations=1, seed=None)
+    play(
+        PermLLM,
+        Linear(1, 64, 48),
+        PermLLMOptions(mask_holder="dealer"),
+        evaluations=1,
+        key_seed=None,
+    )
     assert contexts[P2]._p0p1 is None
     held = {role: {prg._key for prg in keys_of(ctx)} for role, ctx in contexts.items()}
     secret = held[P0] & held[P1]
