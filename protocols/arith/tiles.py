@@ -38,7 +38,7 @@ from protocols.arith.native import (
 ROWS, COLUMNS = 16, 64
 _DEPTH = 64  # column tiles (4096 columns) after which the sums are taken out
 _NEAR = 2  # column tiles that stay in the L1 cache
-_BLOCK_BYTES = 1 << 20  # of a mask at a time: stays in the L2 cache
+_BLOCK_BYTES = 1 << 23  # of a mask at a time: so many rows that x is fetched seldom
 
 _load_02, _step_02, _store_02 = diagonals(0, 2)
 _load_25, _step_25, _store_25 = diagonals(2, 5)
