@@ -115,6 +115,7 @@ class Run:
             cfg.trace,
             self.fault,
             cfg.key_seed,
+            check_memory=cfg.memory.check and cfg.runner.name == "remote",
         )
 
     def check(self) -> None:
