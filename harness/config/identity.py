@@ -39,6 +39,8 @@ def config_hash(config: RunConfig) -> str:
         del data["key_seed"]  # keys of the operating system, as in records from before that key
     if not data["trace"]:
         del data["trace"]  # a traced run is another one; all others are named as before traces
+    if not data["transport"]["tls"]:
+        del data["transport"]  # as before there was TLS
     text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
