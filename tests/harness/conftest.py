@@ -9,6 +9,7 @@ import pytest
 
 from harness.config.compose import compose_run
 from harness.config.identity import config_hash, resolved
+from harness.machine import resources
 from harness.records.record import (
     Correctness,
     NetworkRecord,
