@@ -10,6 +10,7 @@ from torch import Tensor
 from protocols.options import NoOptions
 from protocols.party import ROLES, Party, Phase, Role
 from protocols.plain import answer
+from protocols.room import Need
 from protocols.transformer.plain_model import PlainModel
 from protocols.transformer.source import model_weights
 from protocols.workload import Argmax, Generation, UserInput, Workload
@@ -79,6 +80,11 @@ class System(ABC):
     @abstractmethod
     def check(cls, workload: Workload, options: Any, user: UserInput | None = None) -> None:
         """Raise Unsupported where the system cannot compute `workload` as `user` asks."""
+
+    @classmethod
+    def needs(cls, workload: Workload, options: Any) -> Mapping[Role, Need]:
+        """Memory and disk that roles will need, where it may be more than a machine has."""
+        return {}
 
     def prepare(self) -> None:
         """Work once per model: keys, encoded weights."""

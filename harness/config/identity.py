@@ -13,6 +13,7 @@ from harness.errors import ConfigError
 
 # What a run's numbers do not depend on: where they go, and why they were measured (again).
 NOT_IDENTITY = ("results_dir", "force")
+LATER_OPTIONS = ("offline_batch", "offline_ahead", "weights_store", "mask_holder")
 MEETING = (
     "listen",
     "secret_file",
@@ -34,12 +35,22 @@ def config_hash(config: RunConfig) -> str:
     del data["calibration"]["max_age_s"]
     for key in MEETING:
         data["runner"].pop(key, None)
+    _drop_later_defaults(data["system"])
     if data["key_seed"] is None:
         del data["key_seed"]  # keys of the operating system, as in records from before that key
     if not data["trace"]:
         del data["trace"]  # a traced run is another one; all others are named as before traces
     text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _drop_later_defaults(system: dict[str, Any]) -> None:
+    """Options that are newer than records keep them findable where they stand as they always did."""
+    defaults = {f.name: f.default for f in fields(system_schema(system["name"]))}
+    for key in LATER_OPTIONS:
+        if key in system and system[key] == defaults[key]:
+            del system[key]
+    system.pop("store_dir", None)  # where, not what
 
 
 T = TypeVar("T")

@@ -47,9 +47,11 @@ from harness.replay import trace_file
 from harness.version import REPO
 from netem.profile import LinkProfile
 from protocols.party import PHASES, Phase, Role
+from protocols.room import check_room
 from protocols.system import System
 from protocols.workload import Generation, UserInput, Workload
 
+ONE_MACHINE = ("local", "netns")  # runners whose parties share this machine's memory
 EVALUATIONS_PER_DELAY = 3  # over each of DELAYED_LINKS
 
 
@@ -116,8 +118,11 @@ class Run:
         )
 
     def check(self) -> None:
-        """Raise Unsupported for a workload that the system cannot compute."""
+        """Raise Unsupported for a workload that the system cannot compute, or that has no room here
+        where all parties live on this machine; elsewhere each looks for itself."""
         self.system.check(self.workload, self.options, self.user)
+        if self.config.runner.name in ONE_MACHINE:
+            check_room(self.system.needs(self.workload, self.options))
 
 
 @dataclass(frozen=True)

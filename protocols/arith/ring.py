@@ -184,6 +184,13 @@ def linear(weight: Tensor, x: Tensor) -> Tensor:
     return y.to(x.dtype)
 
 
+def serial(weight: Tensor, x: Tensor) -> Tensor:
+    """`linear` on the calling thread alone; int64, whatever the ring of x is."""
+    y = torch.zeros((x.shape[0], weight.shape[0]), dtype=torch.int64)
+    _serial(weight.contiguous().numpy(), x.to(torch.int64).contiguous().numpy(), y.numpy())
+    return y
+
+
 def _turn() -> AbstractContextManager[object]:
     """Held around a parallel kernel. numba's own pool of threads, which it uses where the machine has
     neither OpenMP nor TBB, aborts the process when two threads start kernels at once."""

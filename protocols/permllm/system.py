@@ -4,6 +4,7 @@ P0 holds the weights, P1 the prompt and the answer, P2 deals correlated randomne
 no part online. Semi-honest, no two roles collude.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -12,11 +13,15 @@ from torch import Tensor
 from protocols.errors import Unsupported
 from protocols.party import P0, P1, P2, Phase, Role
 from protocols.permllm import cost
+from protocols.permllm.batches import batches
 from protocols.permllm.bfv import MAX_IDS
 from protocols.permllm.context import Context
 from protocols.permllm.domain import domain_of
+from protocols.permllm.halves import OnDisk, in_memory
+from protocols.permllm.needs import needs
 from protocols.permllm.options import PermLLMOptions
 from protocols.permllm.programs import answer_frac, program
+from protocols.room import Need, check_room
 from protocols.system import Parts, PhaseCost, System
 from protocols.workload import Argmax, Generation, UserInput, Workload
 
@@ -28,8 +33,15 @@ class PermLLM(System):
     online_roles: ClassVar[tuple[Role, ...]] = (P0, P1)
 
     def build(self) -> None:
-        """P0's weights are folded and rounded here."""
-        self._ctx = Context(self.party, self.key_seed, domain_of(self.options))
+        """P0's weights are folded and rounded here. Raises Unsupported where this machine has no room
+        for what the role will need."""
+        options, role = self.options, self.party.role
+        needed = self.needs(self.workload, options)
+        check_room({role: needed[role]} if role in needed else {})
+        holder = P1 if options.mask_holder == "user" else P2
+        memory = in_memory if options.store_dir is None else OnDisk(options.store_dir)
+        self._ctx = Context(self.party, self.key_seed, domain_of(options), holder, memory)
+        self._batches = batches(self.workload, options)
         bits = self.options.weight_bits
         self._program = program(self.workload, self._ctx, self.seed, bits, self.user)
 
@@ -42,15 +54,22 @@ class PermLLM(System):
         if size > MAX_IDS:
             raise Unsupported(f"selection among {size} values: at most {MAX_IDS} fit the plaintext")
 
+    @classmethod
+    def needs(cls, workload: Workload, options: PermLLMOptions) -> Mapping[Role, Need]:
+        """Bounds of `protocols.permllm.needs`."""
+        return needs(workload, options)
+
     def prepare(self) -> None:
         """Keys, then what the model needs."""
         self._ctx.establish()
         self._program.prepare()
 
     def offline(self, step: int) -> None:
-        """Walk the protocol on masks."""
-        self._ctx.begin_offline()
-        self._program.offline(step)
+        """Walk the protocol on masks, with the first step of each batch for all its steps."""
+        for batch in self._batches:
+            if batch.start == step:
+                self._ctx.begin_offline(batch)
+                self._program.offline(step)
 
     def share_input(self, step: int) -> None:
         """P1's input in masked form at P0."""
@@ -59,7 +78,7 @@ class PermLLM(System):
 
     def online(self, step: int) -> None:
         """Walk the protocol on values; the dealer is not there."""
-        self._ctx.begin_online()
+        self._ctx.begin_online(step)
         if self.party.role != P2:
             self._program.online(step)
 
@@ -80,7 +99,7 @@ class PermLLM(System):
     @classmethod
     def cost(cls, workload: Workload, options: PermLLMOptions) -> dict[Phase, PhaseCost]:
         """Closed forms of `protocols.permllm.cost`."""
-        return cost.cost(workload, domain_of(options))
+        return cost.cost(workload, options)
 
 
 def _selected_from(workload: Workload) -> int:
