@@ -45,8 +45,8 @@ class System(ABC):
 
     The harness builds one object per role and calls, on all roles alike: `prepare` once; then for
     every evaluation, for each of its steps (`protocols.workload.steps`): `offline`, `share_input`,
-    `online`, each inside the phase of its name, then `output`. Step 0 begins a fresh evaluation.
-    A role that has nothing to do in a phase returns at once.
+    `online`, each inside the phase of its name, then `output`; at the end `close`. Step 0 begins a
+    fresh evaluation. A role that has nothing to do in a phase returns at once.
 
     seed: of synthetic weights and inputs, never of a secret. options: what the run chose, of the
     class's own type `Options`. user: what only P1 knows, None at all other roles. key_seed: of keys,
@@ -98,6 +98,9 @@ class System(ABC):
     @abstractmethod
     def online(self, step: int) -> None:
         """The measured work of one step."""
+
+    def close(self) -> None:
+        """The last call, behind a barrier: nothing of this object may run afterwards."""
 
     @abstractmethod
     def output(self) -> tuple[Tensor, ...]:

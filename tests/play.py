@@ -59,6 +59,7 @@ def play(
             with party.phase("online"):
                 role.online(step)
             outputs.append(tuple(part.clone() for part in role.output()))
+        role.close()
         return outputs, party
 
     played = run_parties(dict.fromkeys(ROLES, walk))

@@ -156,8 +156,13 @@ def _parallel(w: NDArray[np.int64], x: NDArray[np.int64], y: NDArray[np.int64]) 
         _rows(w, x, y, t * _CHUNK, min(w.shape[0], (t + 1) * _CHUNK))
 
 
+def threads() -> int:
+    """How many threads products of the calling thread use."""
+    return int(get_num_threads())
+
+
 def use_threads(n: int) -> None:
-    """Let products and torch use `n` threads in this process."""
+    """Let products and torch use `n` threads: those that the calling thread asks for."""
     torch.set_num_threads(n)
     set_num_threads(n)
 

@@ -37,6 +37,7 @@ class Pass(threading.local):
 
     offline = True
     steps = NO_STEPS
+    party: Party | None = None  # of a thread aside
 
 
 class Context:
@@ -50,7 +51,7 @@ class Context:
         mask_holder: Role = P1,
         memory: Memory = in_memory,
     ) -> None:
-        self.party = party
+        self._party = party
         self.domain = domain
         self.mask_holder = mask_holder
         self.memory = memory
@@ -120,6 +121,15 @@ class Context:
         if dtype.is_floating_point and not all(bool(t.isfinite().all()) for t in tensors):
             raise PeerError(f"{step}: {source} sent a number that is not finite")
         return tensors
+
+    @property
+    def party(self) -> Party:
+        """Messages to the other roles, of this thread."""
+        return self._pass.party or self._party
+
+    def aside(self, party: Party) -> None:
+        """From now on this thread is one aside, whose messages go through `party`."""
+        self._pass.party = party
 
     @property
     def offline_pass(self) -> bool:

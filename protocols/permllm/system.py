@@ -5,12 +5,16 @@ no part online. Semi-honest, no two roles collude.
 """
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from protocols.arith import ring
+from protocols.aside import Aside, AsideParty
 from protocols.errors import Unsupported
+from protocols.metered import MeteredParty
 from protocols.party import P0, P1, P2, Phase, Role
 from protocols.permllm import cost
 from protocols.permllm.batches import batches
@@ -42,6 +46,7 @@ class PermLLM(System):
         memory = in_memory if options.store_dir is None else OnDisk(options.store_dir)
         self._ctx = Context(self.party, self.key_seed, domain_of(options), holder, memory)
         self._batches = batches(self.workload, options)
+        self._ahead: Aside | None = None
         bits = self.options.weight_bits
         self._program = program(self.workload, self._ctx, self.seed, bits, self.user)
 
@@ -65,11 +70,49 @@ class PermLLM(System):
         self._program.prepare()
 
     def offline(self, step: int) -> None:
-        """Walk the protocol on masks, with the first step of each batch for all its steps."""
-        for batch in self._batches:
-            if batch.start == step:
-                self._ctx.begin_offline(batch)
-                self._program.offline(step)
+        """Walk the protocol on masks, with the first step of each batch for all its steps; or wait for
+        the thread that does, if it began ahead."""
+        if step == 0:
+            self.close()  # an answer that ended early may have left a batch under way
+        for index, batch in enumerate(self._batches):
+            if batch.start != step:
+                continue
+            if self._ahead is None:
+                self._walk_offline(batch)
+            else:
+                self._ahead.join()
+                self._ahead = None
+            if self.options.offline_ahead and index + 1 < len(self._batches):
+                self._ahead = Aside(self._metered(), "offline", later=len(batch))
+
+    def _walk_offline(self, batch: range) -> None:
+        self._ctx.begin_offline(batch)
+        self._program.offline(batch.start)
+
+    def _start_ahead(self, step: int) -> None:
+        """Let the next batch's offline pass begin with the first step of this one online."""
+        following = {a.start: b for a, b in pairwise(self._batches)}
+        if self._ahead is None or step not in following:
+            return
+        threads = ring.threads()
+
+        def work(party: AsideParty) -> None:
+            ring.use_threads(threads)
+            self._ctx.aside(party)
+            self._walk_offline(following[step])
+
+        self._ahead.start(work)
+
+    def _metered(self) -> MeteredParty:
+        if not isinstance(self.party, MeteredParty):
+            raise Unsupported("offline_ahead needs a party whose transport two threads can share")
+        return self.party
+
+    def close(self) -> None:
+        """Wait for what runs ahead; its material is of no use any more."""
+        if self._ahead is not None:
+            self._ahead.join(count=False)
+            self._ahead = None
 
     def share_input(self, step: int) -> None:
         """P1's input in masked form at P0."""
@@ -78,6 +121,7 @@ class PermLLM(System):
 
     def online(self, step: int) -> None:
         """Walk the protocol on values; the dealer is not there."""
+        self._start_ahead(step)
         self._ctx.begin_online(step)
         if self.party.role != P2:
             self._program.online(step)

@@ -67,6 +67,7 @@ def walked(work: Workload, options: PermLLMOptions, then: list[tuple[str, int]])
         for phase, step in then:
             with party.phase(phase):  # type: ignore[arg-type]
                 acts[phase](step)
+        role.close()
 
     run_parties(dict.fromkeys(ROLES, walk), timeout_s=20)
 
@@ -289,3 +290,39 @@ def test_a_run_without_room_is_refused_before_anything_is_sent(
     with pytest.raises(Unsupported, match="of memory needed"):
         play(PermLLM, Layer(small("glm"), 1, 3))
     assert sent == []
+
+
+@pytest.mark.parametrize("family", GENERATING)
+@pytest.mark.parametrize("size", [1, 3])
+def test_offline_ahead_changes_neither_tokens_nor_counts(family: str, size: int) -> None:
+    """The next batch is dealt by a second thread while this one's tokens are made: what that thread
+    sends counts in the offline phase that it is of, bytes, messages and hops."""
+    work = Generation(small(family), 4, 8)  # type: ignore[arg-type]
+    options = PermLLMOptions(offline_batch=size)
+    alone = play(PermLLM, work, options)
+    ahead = play(PermLLM, work, replace(options, offline_ahead=True))
+    assert ahead.cost == alone.cost == declared(PermLLM, work, options)
+    for one, other in zip(ahead.answers, alone.answers, strict=True):
+        assert [int(step[0]) for step in one] == [int(step[0]) for step in other]
+
+
+@pytest.mark.parametrize("last", [0, 1, 2, 4])
+def test_an_answer_may_end_while_the_next_batch_is_dealt(last: int) -> None:
+    """What runs ahead is waited for and discarded; the next evaluation begins afresh."""
+    options = PermLLMOptions(offline_batch=2, offline_ahead=True)
+    one = [(phase, step) for step in range(last + 1) for phase in ("offline", "online")]
+    walked(Generation(small("gpt2"), 3, 7), options, [*one, *one])
+
+
+def test_what_fails_ahead_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    begin = Context.begin_offline
+
+    def fails(ctx: Context, batch: range) -> None:
+        if batch.start == 3:
+            raise ZeroDivisionError("the cause")
+        begin(ctx, batch)
+
+    monkeypatch.setattr(Context, "begin_offline", fails)
+    options = PermLLMOptions(offline_batch=2, offline_ahead=True)
+    with pytest.raises(ZeroDivisionError, match="the cause"):
+        play(PermLLM, Generation(small("gpt2"), 3, 7), options)
