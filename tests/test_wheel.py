@@ -63,7 +63,7 @@ def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("venv")
     venv.create(folder, symlinks=True)
     installed = Path(sysconfig.get_path("purelib", "venv", {"base": str(folder)}))
-    pip = [sys.executable, "-m", "pip", "--python", folder / "bin" / "python", "install"]
+    pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "install"]
     run([*pip, "--quiet", "--no-deps", "--no-index", wheel], folder)
     (installed / "others.pth").write_text(
         "\n".join(path for path in sys.path if "-packages" in path)

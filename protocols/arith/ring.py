@@ -200,7 +200,7 @@ def _turn() -> AbstractContextManager[object]:
     """Held around a parallel kernel. numba's own pool of threads, which it uses where the machine has
     neither OpenMP nor TBB, aborts the process when two threads start kernels at once."""
     try:
-        safe = threading_layer() in ("omp", "tbb")
+        safe = threading_layer() in ("omp", "tbb")  # type: ignore[no-untyped-call]
     except ValueError:  # no kernel ran yet
         safe = False
     return nullcontext() if safe else _TURN
