@@ -7,16 +7,18 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
+from protocols.footprint import Footprint, peaks, sizes
 from protocols.options import NoOptions
 from protocols.party import ROLES, Party, Phase, Role
 from protocols.plain import answer
-from protocols.room import Need
 from protocols.transformer.plain_model import PlainModel
 from protocols.transformer.source import model_weights
 from protocols.workload import Argmax, Generation, UserInput, Workload
 
 Pair = tuple[Role, Role]
 Parts = Mapping[Role, tuple[Tensor, ...]]  # of an answer
+
+UNDECLARED = Footprint(450e6, resident=16, passing=8, element=200)
 
 
 @dataclass(frozen=True)
@@ -81,11 +83,6 @@ class System(ABC):
     def check(cls, workload: Workload, options: Any, user: UserInput | None = None) -> None:
         """Raise Unsupported where the system cannot compute `workload` as `user` asks."""
 
-    @classmethod
-    def needs(cls, workload: Workload, options: Any) -> Mapping[Role, Need]:
-        """Memory and disk that roles will need, where it may be more than a machine has."""
-        return {}
-
     def prepare(self) -> None:
         """Work once per model: keys, encoded weights."""
 
@@ -138,3 +135,14 @@ class System(ABC):
     @abstractmethod
     def cost(cls, workload: Workload, options: Any) -> dict[Phase, PhaseCost]:
         """Payload bytes and hops of one evaluation, by phase."""
+
+    @classmethod
+    def memory_bytes(cls, workload: Workload, options: Any) -> dict[Role, int]:
+        """Peak memory of each role's process, estimated; within about 30 % where a system says so
+        itself (`protocols.footprint`). Unless it does: two shares of 8 bytes a weight at each role."""
+        return peaks(dict.fromkeys(ROLES, UNDECLARED), sizes(workload))
+
+    @classmethod
+    def disk_bytes(cls, workload: Workload, options: Any) -> dict[str, int]:
+        """Space that parties take in folders that the options name."""
+        return {}

@@ -12,7 +12,7 @@ from harness.config.systems import system_schema
 from harness.errors import ConfigError
 
 # What a run's numbers do not depend on: where they go, and why they were measured (again).
-NOT_IDENTITY = ("results_dir", "force")
+NOT_IDENTITY = ("results_dir", "force", "memory")
 LATER_OPTIONS = ("offline_batch", "offline_ahead", "weights_store", "mask_holder")
 MEETING = (
     "listen",
@@ -32,7 +32,8 @@ def config_hash(config: RunConfig) -> str:
     for key in NOT_IDENTITY:
         del data[key]
     del data["network"]["source"]  # a citation
-    del data["calibration"]["max_age_s"]
+    for key in ("max_age_s", "patience_s"):
+        del data["calibration"][key]
     for key in MEETING:
         data["runner"].pop(key, None)
     _drop_later_defaults(data["system"])
@@ -40,6 +41,8 @@ def config_hash(config: RunConfig) -> str:
         del data["key_seed"]  # keys of the operating system, as in records from before that key
     if not data["trace"]:
         del data["trace"]  # a traced run is another one; all others are named as before traces
+    if not data["transport"]["tls"]:
+        del data["transport"]  # as before there was TLS
     text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -1,27 +1,46 @@
 """What a run may choose of PermLLM."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+from protocols.options import doc
 
 
 @dataclass(frozen=True)
 class PermLLMOptions:
-    """domain: ring64, or the authors' float32 with masks of `mask_scale` times a tensor's scale.
-    weight_bits: of P0's integer weights. offline_batch: decode steps that the offline pass walks at
-    once; None: as many as their material has room for, 32 at most. offline_ahead: the next batch's
-    offline pass runs while the online pass waits for the network. weights_store: where the masked
-    weights lie at the role that holds them, `mask_holder`; disk: in the folder `store_dir`.
-    Raises ValueError."""
+    """The system's options. Raises ValueError."""
 
-    domain: Literal["ring64", "float32"] = "ring64"
-    mask_scale: float = 10.0
-    weight_bits: Literal[16, 32] = 16
-    offline_batch: int | None = None
-    offline_ahead: bool = False
-    weights_store: Literal["memory", "disk"] = "memory"
-    store_dir: str | None = None
-    mask_holder: Literal["user", "dealer"] = "user"
+    domain: Literal["ring64", "float32"] = field(
+        default="ring64",
+        metadata=doc("shares in Z_2^64, or the authors' float32, whose masks hide less"),
+    )
+    mask_scale: float = field(
+        default=10.0,
+        metadata=doc("float32 alone: size of a mask, in multiples of its tensor's", "a number > 0"),
+    )
+    weight_bits: Literal[16, 32] = field(default=16, metadata=doc("bits of P0's integer weights"))
+    offline_batch: int | None = field(
+        default=None,
+        metadata=doc(
+            "decode steps that the offline pass walks at once; null: as many as have room, 32 at most",
+            "null or a whole number ≥ 1",
+        ),
+    )
+    offline_ahead: bool = field(
+        default=False,
+        metadata=doc("deal the next batch while the online pass waits for the network"),
+    )
+    weights_store: Literal["memory", "disk"] = field(
+        default="memory", metadata=doc("where the masked weights lie; disk: in store_dir")
+    )
+    store_dir: str | None = field(
+        default=None,
+        metadata=doc("weights_store=disk alone: a folder of the mask holder's machine", "a folder"),
+    )
+    mask_holder: Literal["user", "dealer"] = field(
+        default="user", metadata=doc("who stores the masked weights, P1 or P2")
+    )
 
     def __post_init__(self) -> None:
         if not 0 < self.mask_scale < math.inf:

@@ -4,7 +4,6 @@ P0 holds the weights, P1 the prompt and the answer, P2 deals correlated randomne
 no part online. Semi-honest, no two roles collude.
 """
 
-from collections.abc import Mapping
 from itertools import pairwise
 from typing import ClassVar
 
@@ -22,10 +21,9 @@ from protocols.permllm.bfv import MAX_IDS
 from protocols.permllm.context import Context
 from protocols.permllm.domain import domain_of
 from protocols.permllm.halves import OnDisk, in_memory
-from protocols.permllm.needs import needs
+from protocols.permllm.needs import disk_bytes, memory_bytes
 from protocols.permllm.options import PermLLMOptions
 from protocols.permllm.programs import answer_frac, program
-from protocols.room import Need, check_room
 from protocols.system import Parts, PhaseCost, System
 from protocols.workload import Argmax, Generation, UserInput, Workload
 
@@ -37,13 +35,13 @@ class PermLLM(System):
     online_roles: ClassVar[tuple[Role, ...]] = (P0, P1)
 
     def build(self) -> None:
-        """P0's weights are folded and rounded here. Raises Unsupported where this machine has no room
-        for what the role will need."""
-        options, role = self.options, self.party.role
-        needed = self.needs(self.workload, options)
-        check_room({role: needed[role]} if role in needed else {})
+        """P0's weights are folded and rounded here. Raises Unsupported where `store_dir` is no folder
+        or its disk has no room for what this role will store."""
+        options = self.options
         holder = P1 if options.mask_holder == "user" else P2
-        memory = in_memory if options.store_dir is None else OnDisk(options.store_dir)
+        memory = in_memory
+        if options.store_dir is not None and self.party.role == holder:
+            memory = OnDisk(options.store_dir, disk_bytes(self.workload, options))
         self._ctx = Context(self.party, self.key_seed, domain_of(options), holder, memory)
         self._batches = batches(self.workload, options)
         self._ahead: Aside | None = None
@@ -58,11 +56,6 @@ class PermLLM(System):
         size = _selected_from(workload)
         if size > MAX_IDS:
             raise Unsupported(f"selection among {size} values: at most {MAX_IDS} fit the plaintext")
-
-    @classmethod
-    def needs(cls, workload: Workload, options: PermLLMOptions) -> Mapping[Role, Need]:
-        """Bounds of `protocols.permllm.needs`."""
-        return needs(workload, options)
 
     def prepare(self) -> None:
         """Keys, then what the model needs."""
@@ -144,6 +137,17 @@ class PermLLM(System):
     def cost(cls, workload: Workload, options: PermLLMOptions) -> dict[Phase, PhaseCost]:
         """Closed forms of `protocols.permllm.cost`."""
         return cost.cost(workload, options)
+
+    @classmethod
+    def memory_bytes(cls, workload: Workload, options: PermLLMOptions) -> dict[Role, int]:
+        """Estimates of `protocols.permllm.needs`."""
+        return memory_bytes(workload, options)
+
+    @classmethod
+    def disk_bytes(cls, workload: Workload, options: PermLLMOptions) -> dict[str, int]:
+        """Masked weights with weights_store=disk."""
+        folder = options.store_dir
+        return {} if folder is None else {folder: disk_bytes(workload, options)}
 
 
 def _selected_from(workload: Workload) -> int:

@@ -12,9 +12,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from protocols import room
 from protocols.arith.prg import Prg
-from protocols.errors import Unsupported
+from protocols.errors import PeerGone, Unsupported
 from protocols.memory import MemoryParty, run_parties
 from protocols.party import P0, P1, P2, ROLES, Role
 from protocols.permllm.batches import batches, step_bytes
@@ -212,7 +211,7 @@ def test_a_store_is_readable_by_its_owner_alone_and_gone_after_a_kill(tmp_path: 
     code = (
         "import os, sys\n"
         "from protocols.permllm.halves import OnDisk\n"
-        "memory = OnDisk(sys.argv[1])(1 << 20)\n"
+        "memory = OnDisk(sys.argv[1], 0)(1 << 20)\n"
         "memory[:] = 7\n"
         "line = next(l for l in open('/proc/self/maps') if sys.argv[1] in l)\n"
         "inode = os.stat('/proc/self/map_files/' + line.split()[0]) if os.geteuid() == 0 else None\n"
@@ -234,7 +233,7 @@ def test_a_store_is_readable_by_its_owner_alone_and_gone_after_a_kill(tmp_path: 
 
 def test_a_store_without_room_says_so_before_it_is_used(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"[Nn]o space|too large"):
-        OnDisk(str(tmp_path))(1 << 60)
+        OnDisk(str(tmp_path), 0)(1 << 60)
 
 
 @pytest.mark.parametrize(
@@ -258,38 +257,41 @@ def test_a_step_outside_the_plan_is_never_dealt() -> None:
         assert flat == list(range(len(steps(work))))
 
 
-def test_a_run_without_room_is_refused_before_anything_is_sent(
+def test_memory_grows_with_what_is_kept() -> None:
+    """Distinct layers need more than 24 GB in memory, and fit with the masked weights on disk; a long
+    prefill keeps material in every layer."""
+    spec = replace(small("glm"), n_layers=28, d_model=4096, n_heads=32, d_ff=16384, vocab=130528)
+    disk = PermLLMOptions(weights_store="disk", store_dir="/tmp")
+    distinct = Generation(spec, 8, 9)
+
+    def total(work: Workload, options: PermLLMOptions) -> float:
+        return sum(PermLLM.memory_bytes(work, options).values()) / 1e9
+
+    tied = replace(distinct, new_tokens=33, tie_layers=True)
+    assert 14 < total(tied, PermLLMOptions()) < 24
+    assert total(distinct, PermLLMOptions()) > 60
+    assert 14 < total(distinct, disk) < 24
+    assert total(replace(tied, prompt_len=2000), PermLLMOptions()) > 60
+    assert 49 < PermLLM.disk_bytes(distinct, disk)["/tmp"] / 1e9 < 60
+    at_dealer = PermLLM.memory_bytes(tied, PermLLMOptions(mask_holder="dealer"))
+    assert at_dealer[P2] > 10e9 > at_dealer[P1]
+
+
+def test_a_store_without_room_is_refused_before_anything_is_sent(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A long prefill, distinct layers in memory; on disk the memory suffices, but space is asked for."""
-    spec = replace(small("glm"), n_layers=28, d_model=4096, n_heads=32, d_ff=16384, vocab=130528)
-    monkeypatch.setattr(room, "available_memory", lambda: 23_000_000_000)
-    distinct, disk = Generation(spec, 8, 9), {"weights_store": "disk", "store_dir": str(tmp_path)}
-
-    def asked(work: Workload, **options: object) -> str | None:
-        chosen = PermLLMOptions(**options)  # type: ignore[arg-type]
-        try:
-            room.check_room(PermLLM.needs(work, chosen))
-        except Unsupported as error:
-            return str(error)
-        return None
-
-    tied = Generation(spec, 8, 33, tie_layers=True)
-    assert asked(tied) is None
-    assert "GB of memory needed, 23.0 GB available" in str(asked(distinct))
-    assert "memory" in str(asked(replace(tied, prompt_len=2000)))
-    assert "memory" in str(asked(Layer(replace(spec, max_positions=65536), 32768, 32768)))
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=60_000_000_000))
-    assert asked(distinct, **disk) is None
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000_000_000))
-    assert "GB of disk needed" in str(asked(distinct, **disk))
-    assert "no folder" in str(asked(distinct, **disk | {"store_dir": str(tmp_path / "none")}))
     sent: list[object] = []
     monkeypatch.setattr(MemoryParty, "send", lambda *args: sent.append(args))
-    monkeypatch.setattr(room, "available_memory", lambda: 1000)
-    with pytest.raises(Unsupported, match="of memory needed"):
-        play(PermLLM, Layer(small("glm"), 1, 3))
-    assert sent == []
+    missing = PermLLMOptions(weights_store="disk", store_dir=str(tmp_path / "none"))
+    with pytest.raises((Unsupported, PeerGone), match=r"is no folder|has left"):
+        play(PermLLM, Layer(small("glm"), 1, 3), missing)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    small_disk = PermLLMOptions(weights_store="disk", store_dir=str(tmp_path))
+    with pytest.raises(Unsupported, match="masked weights take"):
+        OnDisk(str(tmp_path), 2000)
+    with pytest.raises(Unsupported, match="masked weights take"):
+        play(PermLLM, Layer(small("glm"), 1, 3), small_disk)
+    assert not [s for s in sent if s[0].role == P1]  # type: ignore[index]
 
 
 @pytest.mark.parametrize("family", GENERATING)
