@@ -87,10 +87,10 @@ def option_keys(group: str, option: str) -> list[KeyDoc]:
             return list(_keys_of(system_schema(option), prefix, of, hints_of=options_class(option)))
     except ConfigError:
         return []
-    kinds = {"experiment": EXPERIMENTS, "runner": RUNNERS}.get(group, {})
-    if option not in kinds:
-        return []
-    return list(_keys_of(cast(type, kinds[option]), prefix, of, option_values(group, option)))
+    known: dict[str, Mapping[str, type]] = {"experiment": EXPERIMENTS, "runner": RUNNERS}
+    kind = known.get(group, {}).get(option)
+    given = option_values(group, option)
+    return [] if kind is None else list(_keys_of(kind, prefix, of, given))
 
 
 def call_keys() -> list[KeyDoc]:

@@ -244,7 +244,7 @@ def _verdict(run: Run, result: JobResult, found: Correctness) -> tuple[Status, s
 
 def record_of(run: Run, outcome: Outcome, links: MeasuredLinks | None = None) -> Record:
     """The record of a run. links: None where it ended before they were measured."""
-    config = run.config
+    config, outside = run.config, links.calibration.outside if links else []
     return Record(
         id=config_hash(config),
         config=resolved(config),
@@ -255,13 +255,9 @@ def record_of(run: Run, outcome: Outcome, links: MeasuredLinks | None = None) ->
         steps=outcome.steps,
         correctness=outcome.correctness,
         environment=environment(REPO) | {"image": links.image if links else None},
-        logs=outcome.logs | ({LINK_LOG: links.calibration.outside} if _is_off(links) else {}),
+        logs=outcome.logs | ({LINK_LOG: outside} if outside else {}),
         generated=outcome.generated,
     )
-
-
-def _is_off(links: MeasuredLinks | None) -> bool:
-    return links is not None and bool(links.calibration.outside)
 
 
 def _network_record(run: Run, outcome: Outcome, links: MeasuredLinks | None) -> NetworkRecord:
