@@ -13,6 +13,7 @@ from harness.machine.capabilities import missing_for_netns
 from harness.machine.docker_daemon import _unreachable
 from harness.measure.session import Session
 from harness.progress import PlainProgress
+from netem import probe
 from protocols.footprint import sizes
 from protocols.transformer.model import synthetic_model
 from protocols.workload import Generation
@@ -123,7 +124,7 @@ def test_a_full_disk_is_said_before(
     session: FakeSession, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     usage = shutil.disk_usage("/")._replace(free=3_000_000)
-    monkeypatch.setattr(room.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     assert main(["run", "-m", "experiment.n=1,2,3"]) == 0
     assert main(["run", "-m", "experiment.n=11,12,13,14"]) == 2
     assert "results_dir: records need up to 4.00 MB in" in capsys.readouterr().err
@@ -172,17 +173,14 @@ def test_a_port_in_use_is_one_line(
 def test_what_is_missing_is_installed_and_what_is_stopped_is_started(
     installed: bool, systemd: bool, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(docker_daemon.shutil, "which", lambda name: "/bin/x" if installed else None)
+    monkeypatch.setattr(shutil, "which", lambda name: "/bin/x" if installed else None)
     monkeypatch.setattr(docker_daemon, "SYSTEMD", tmp_path if systemd else tmp_path / "no")
     assert _unreachable("FileNotFoundError(2, 'No such file')").remedy == remedy
 
 
 def test_missing_tools_are_named_with_their_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (capabilities, capabilities.namespaces_missing.__globals__):
-        if isinstance(module, dict):
-            monkeypatch.setitem(module, "find", lambda name: None)
-        else:
-            monkeypatch.setattr(module, "find", lambda name: None)
+    for module in (capabilities, probe):
+        monkeypatch.setattr(module, "find", lambda name: None)
     found = missing_for_netns()
     assert found is not None
     assert (found.why, found.remedy) == ("ip not found", "sudo apt-get install iproute2 ethtool")
