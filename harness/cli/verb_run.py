@@ -100,9 +100,9 @@ def _source(plan: runs.Plan, call: Call, progress: Progress) -> runs.Measured:
     for config in plan.pending.values():
         require(config)
     if checked := [config for config in plan.pending.values() if config.memory.check]:
-        from harness.machine.room import require_room  # noqa: PLC0415 - torch is slow to import
+        from harness.machine.resources import require_resources  # noqa: PLC0415 - torch is slow to import
 
-        require_room(checked)
+        require_resources(checked)
     return runs.measured_here(plan, session, progress)
 
 

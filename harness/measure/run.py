@@ -115,6 +115,7 @@ class Run:
             cfg.trace,
             self.fault,
             cfg.key_seed,
+            check_memory=cfg.memory.check and cfg.runner.name == "remote",
         )
 
     def check(self) -> None:
@@ -244,7 +245,7 @@ def _verdict(run: Run, result: JobResult, found: Correctness) -> tuple[Status, s
 
 def record_of(run: Run, outcome: Outcome, links: MeasuredLinks | None = None) -> Record:
     """The record of a run. links: None where it ended before they were measured."""
-    config, outside = run.config, links.calibration.outside if links else []
+    config = run.config
     return Record(
         id=config_hash(config),
         config=resolved(config),
@@ -255,9 +256,14 @@ def record_of(run: Run, outcome: Outcome, links: MeasuredLinks | None = None) ->
         steps=outcome.steps,
         correctness=outcome.correctness,
         environment=environment(REPO) | {"image": links.image if links else None},
-        logs=outcome.logs | ({LINK_LOG: outside} if outside else {}),
+        logs=outcome.logs | _link_log(links),
         generated=outcome.generated,
     )
+
+
+def _link_log(links: MeasuredLinks | None) -> dict[str, list[str]]:
+    outside = links.calibration.outside if links else []
+    return {LINK_LOG: outside} if outside else {}
 
 
 def _network_record(run: Run, outcome: Outcome, links: MeasuredLinks | None) -> NetworkRecord:

@@ -8,13 +8,15 @@ import pytest
 
 from harness.cli.main import main
 from harness.config.compose import compose_run
-from harness.machine import capabilities, docker_daemon, doctor, room
+from harness.machine import capabilities, docker_daemon, doctor, resources
 from harness.machine.capabilities import missing_for_netns
 from harness.machine.docker_daemon import _unreachable
 from harness.measure.session import Session
 from harness.progress import PlainProgress
 from netem import probe
-from protocols.footprint import sizes
+from protocols.errors import Unsupported
+from protocols.footprint import Need, sizes
+from protocols.party import P1
 from protocols.transformer.model import synthetic_model
 from protocols.workload import Generation
 from tests.fake_session import FakeSession
@@ -39,7 +41,7 @@ def measured_and_estimated(
     assert record.status == "ok", record.error
     parts = [phase.roles for phase in record.phases.values()]
     measured = {role: max(part[role].peak_rss_bytes for part in parts) for role in parts[0]}
-    return measured, room.party_bytes(config)
+    return measured, resources.party_bytes(config)
 
 
 @pytest.mark.slow
@@ -86,7 +88,7 @@ def test_weights_are_counted_as_they_are() -> None:
 def test_a_run_that_does_not_fit_is_refused_before_it_starts(
     session: FakeSession, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(room, "available_bytes", lambda: 3_000_000_000)
+    monkeypatch.setattr(resources, "available_bytes", lambda: 3_000_000_000)
     whole = ["run", "experiment=model", "model=gpt2"]
     assert main(whole) == 2
     error = capsys.readouterr().err
@@ -130,15 +132,35 @@ def test_a_full_disk_is_said_before(
     assert "results_dir: records need up to 4.00 MB in" in capsys.readouterr().err
 
 
+def test_a_disk_too_small_for_masked_weights_is_said_before(
+    session: FakeSession,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Also the folder that is none; a party elsewhere looks for itself."""
+    usage = shutil.disk_usage("/")._replace(free=5_000_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(resources, "available_bytes", lambda: 100_000_000_000)
+    words = ["run", "experiment=model", "model=chatglm-6b", "system.weights_store=disk"]
+    for folder, said in ((tmp_path, "masked weights need"), (tmp_path / "none", "is no folder")):
+        assert main([*words, f"system.store_dir={folder}"]) == 2
+        assert said in capsys.readouterr().err
+    assert session.configs == []
+    monkeypatch.setattr(resources, "available_bytes", lambda: 10)
+    with pytest.raises(Unsupported, match="P1 needs about"):
+        resources.require_own(P1, {P1: Need(1_000)})
+
+
 def test_the_limit_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     limit, used = tmp_path / "max", tmp_path / "current"
-    monkeypatch.setattr(room, "CGROUPS", ((str(limit), str(used)),))
-    whole = room.available_bytes()
+    monkeypatch.setattr(resources, "CGROUPS", ((str(limit), str(used)),))
+    whole = resources.available_bytes()
     limit.write_text("max\n")
     used.write_text("500000\n")
-    assert room.available_bytes() > 0.5 * whole
+    assert resources.available_bytes() > 0.5 * whole
     limit.write_text("2000000\n")
-    assert room.available_bytes() == 1_500_000
+    assert resources.available_bytes() == 1_500_000
 
 
 def free_port() -> int:
