@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
-from protocols.footprint import Footprint, peaks, sizes
+from protocols.footprint import Footprint, Need, peaks, sizes
 from protocols.options import NoOptions
 from protocols.party import ROLES, Party, Phase, Role
 from protocols.plain import answer
@@ -57,6 +57,7 @@ class System(ABC):
 
     Options: ClassVar[type[Any]] = NoOptions  # see `protocols.options`
     online_roles: ClassVar[tuple[Role, ...]] = ROLES
+    smaller: ClassVar[tuple[str, ...]] = ()  # keys that make a run need less memory
 
     def __init__(
         self,
@@ -137,12 +138,8 @@ class System(ABC):
         """Payload bytes and hops of one evaluation, by phase."""
 
     @classmethod
-    def memory_bytes(cls, workload: Workload, options: Any) -> dict[Role, int]:
-        """Peak memory of each role's process, estimated; within about 30 % where a system says so
-        itself (`protocols.footprint`). Unless it does: two shares of 8 bytes a weight at each role."""
+    def needs(cls, workload: Workload, options: Any) -> Mapping[Role, Need]:
+        """Peak memory of each role's process, and disk that it fills, estimated; within about 30 % where
+        a system says so itself (`protocols.footprint`). Unless it does: two shares of 8 bytes a weight
+        at each role."""
         return peaks(dict.fromkeys(ROLES, UNDECLARED), sizes(workload))
-
-    @classmethod
-    def disk_bytes(cls, workload: Workload, options: Any) -> dict[str, int]:
-        """Space that parties take in folders that the options name."""
-        return {}

@@ -10,10 +10,10 @@ from harness.config.runners import RUNNERS
 from harness.config.schema import EXPERIMENTS, RunConfig, RunnerConfig
 from harness.config.systems import system_schema
 from harness.errors import ConfigError
+from protocols.options import NO_EFFECT
 
 # What a run's numbers do not depend on: where they go, and why they were measured (again).
 NOT_IDENTITY = ("results_dir", "force", "memory")
-LATER_OPTIONS = ("offline_batch", "offline_ahead", "weights_store", "mask_holder")
 MEETING = (
     "listen",
     "secret_file",
@@ -36,7 +36,9 @@ def config_hash(config: RunConfig) -> str:
         del data["calibration"][key]
     for key in MEETING:
         data["runner"].pop(key, None)
-    _drop_later_defaults(data["system"])
+    for option in fields(system_schema(config.system.name)):
+        if option.metadata.get(NO_EFFECT):
+            del data["system"][option.name]
     if data["key_seed"] is None:
         del data["key_seed"]  # keys of the operating system, as in records from before that key
     if not data["trace"]:
@@ -45,15 +47,6 @@ def config_hash(config: RunConfig) -> str:
         del data["transport"]  # as before there was TLS
     text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _drop_later_defaults(system: dict[str, Any]) -> None:
-    """Options that are newer than records keep them findable where they stand as they always did."""
-    defaults = {f.name: f.default for f in fields(system_schema(system["name"]))}
-    for key in LATER_OPTIONS:
-        if key in system and system[key] == defaults[key]:
-            del system[key]
-    system.pop("store_dir", None)  # where, not what
 
 
 T = TypeVar("T")

@@ -20,6 +20,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, cast
 
+from harness.machine.resources import require_own
 from harness.parties.control import HARNESS, VERSION, Control, Notice
 from harness.parties.faults import with_fault
 from harness.parties.job import Job, Shaping
@@ -151,6 +152,8 @@ class Worker:
         ring.warm_up()
         tiles.warm_up()
         make = system_class(job.system)
+        if job.check_memory:
+            require_own(self._role, make.needs(job.workload, job.options))
         gc.freeze()  # what is there now stays: no collection between evaluations looks at it
         system = make(self._party, job.workload, job.seed, job.options, job.user, job.key_seed)
         if job.fault:

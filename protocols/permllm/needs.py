@@ -8,7 +8,7 @@ being worked on, are the factors `KEPT`.
 
 from dataclasses import replace
 
-from protocols.footprint import Footprint, peaks, sizes
+from protocols.footprint import Footprint, Need, peaks, sizes
 from protocols.party import P0, P1, P2, Role
 from protocols.permllm.batches import batches, step_bytes
 from protocols.permllm.options import PermLLMOptions
@@ -18,20 +18,28 @@ KERNELS = 430e6  # a party's process, with PermLLM's libraries
 KEPT: dict[Role, float] = {P0: 1.2, P1: 0.6, P2: 0.3}  # of what P0 keeps
 
 
-def memory_bytes(workload: Workload, options: PermLLMOptions) -> dict[Role, int]:
-    """Peak of each role, rather too large for whole models."""
-    on_disk, dealer = options.weights_store == "disk", options.mask_holder == "dealer"
-    held = 0 if on_disk else 8
+def needs(workload: Workload, options: PermLLMOptions) -> dict[Role, Need]:
+    """Of each role, rather too large for whole models."""
+    holder, on_disk = P1 if options.mask_holder == "user" else P2, options.weights_store == "disk"
+    held = dict.fromkeys((P1, P2), 0)
+    held[holder] = 0 if on_disk else 8
     found = peaks(
         {
             P0: Footprint(KERNELS, options.weight_bits / 8, passing=6, element=50),
-            P1: Footprint(KERNELS + 30e6, resident=0 if dealer else held, element=50),
-            P2: Footprint(KERNELS, resident=held if dealer else 0, element=50),
+            P1: Footprint(KERNELS + 30e6, resident=held[P1], element=50),
+            P2: Footprint(KERNELS, resident=held[P2], element=50),
         },
         sizes(workload),
     )
     material = _material(workload, options)
-    return {role: size + round(KEPT[role] * material) for role, size in found.items()}
+    return {
+        role: Need(
+            need.memory_bytes + round(KEPT[role] * material),
+            disk_bytes(workload, options) if role == holder else 0,
+            options.store_dir if role == holder else None,
+        )
+        for role, need in found.items()
+    }
 
 
 def disk_bytes(workload: Workload, options: PermLLMOptions) -> int:

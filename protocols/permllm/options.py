@@ -23,23 +23,27 @@ class PermLLMOptions:
     offline_batch: int | None = field(
         default=None,
         metadata=doc(
-            "decode steps that the offline pass walks at once; null: as many as have room, 32 at most",
-            "null or a whole number ≥ 1",
+            "decode steps that one offline pass makes ready; null: as many as memory allows",
+            "null, or a whole number ≥ 1",
         ),
     )
     offline_ahead: bool = field(
         default=False,
-        metadata=doc("deal the next batch while the online pass waits for the network"),
+        metadata=doc(
+            "the next batch's offline pass runs while the online phase waits for messages"
+        ),
     )
     weights_store: Literal["memory", "disk"] = field(
-        default="memory", metadata=doc("where the masked weights lie; disk: in store_dir")
+        default="memory",
+        metadata=doc("where the masked weights are kept, by the role that has them"),
     )
     store_dir: str | None = field(
         default=None,
-        metadata=doc("weights_store=disk alone: a folder of the mask holder's machine", "a folder"),
+        metadata=doc("folder for weights_store=disk", "null, or a folder", no_effect=True),
     )
     mask_holder: Literal["user", "dealer"] = field(
-        default="user", metadata=doc("who stores the masked weights, P1 or P2")
+        default="user",
+        metadata=doc("who keeps the masked weights W - U: P1, or P2, with a seed for P1 instead"),
     )
 
     def __post_init__(self) -> None:

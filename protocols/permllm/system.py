@@ -4,6 +4,7 @@ P0 holds the weights, P1 the prompt and the answer, P2 deals correlated randomne
 no part online. Semi-honest, no two roles collude.
 """
 
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import ClassVar
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from protocols.arith import ring
 from protocols.aside import Aside, AsideParty
 from protocols.errors import Unsupported
+from protocols.footprint import Need
 from protocols.metered import MeteredParty
 from protocols.party import P0, P1, P2, Phase, Role
 from protocols.permllm import cost
@@ -21,7 +23,7 @@ from protocols.permllm.bfv import MAX_IDS
 from protocols.permllm.context import Context
 from protocols.permllm.domain import domain_of
 from protocols.permllm.halves import OnDisk, in_memory
-from protocols.permllm.needs import disk_bytes, memory_bytes
+from protocols.permllm.needs import disk_bytes, needs
 from protocols.permllm.options import PermLLMOptions
 from protocols.permllm.programs import answer_frac, program
 from protocols.system import Parts, PhaseCost, System
@@ -33,6 +35,10 @@ class PermLLM(System):
 
     Options = PermLLMOptions
     online_roles: ClassVar[tuple[Role, ...]] = (P0, P1)
+    smaller: ClassVar[tuple[str, ...]] = (
+        "system.weights_store=disk",
+        "a smaller system.offline_batch",
+    )
 
     def build(self) -> None:
         """P0's weights are folded and rounded here. Raises Unsupported where `store_dir` is no folder
@@ -56,6 +62,11 @@ class PermLLM(System):
         size = _selected_from(workload)
         if size > MAX_IDS:
             raise Unsupported(f"selection among {size} values: at most {MAX_IDS} fit the plaintext")
+
+    @classmethod
+    def needs(cls, workload: Workload, options: PermLLMOptions) -> Mapping[Role, Need]:
+        """Estimates of `protocols.permllm.needs`."""
+        return needs(workload, options)
 
     def prepare(self) -> None:
         """Keys, then what the model needs."""
@@ -137,17 +148,6 @@ class PermLLM(System):
     def cost(cls, workload: Workload, options: PermLLMOptions) -> dict[Phase, PhaseCost]:
         """Closed forms of `protocols.permllm.cost`."""
         return cost.cost(workload, options)
-
-    @classmethod
-    def memory_bytes(cls, workload: Workload, options: PermLLMOptions) -> dict[Role, int]:
-        """Estimates of `protocols.permllm.needs`."""
-        return memory_bytes(workload, options)
-
-    @classmethod
-    def disk_bytes(cls, workload: Workload, options: PermLLMOptions) -> dict[str, int]:
-        """Masked weights with weights_store=disk."""
-        folder = options.store_dir
-        return {} if folder is None else {folder: disk_bytes(workload, options)}
 
 
 def _selected_from(workload: Workload) -> int:

@@ -267,16 +267,18 @@ def test_memory_grows_with_what_is_kept() -> None:
     distinct = Generation(spec, 8, 9)
 
     def total(work: Workload, options: PermLLMOptions) -> float:
-        return sum(PermLLM.memory_bytes(work, options).values()) / 1e9
+        needs = PermLLM.needs(work, options).values()
+        return float(sum(need.memory_bytes for need in needs)) / 1e9
 
     tied = replace(distinct, new_tokens=33, tie_layers=True)
     assert 14 < total(tied, PermLLMOptions()) < 24
     assert total(distinct, PermLLMOptions()) > 60
     assert 14 < total(distinct, disk) < 24
     assert total(replace(tied, prompt_len=2000), PermLLMOptions()) > 60
-    assert 49 < PermLLM.disk_bytes(distinct, disk)["/tmp"] / 1e9 < 60
-    at_dealer = PermLLM.memory_bytes(tied, PermLLMOptions(mask_holder="dealer"))
-    assert at_dealer[P2] > 10e9 > at_dealer[P1]
+    stored = PermLLM.needs(distinct, disk)[P1]
+    assert (stored.folder, 49 < stored.disk_bytes / 1e9 < 60) == ("/tmp", True)
+    at_dealer = PermLLM.needs(tied, PermLLMOptions(mask_holder="dealer"))
+    assert at_dealer[P2].memory_bytes > 10e9 > at_dealer[P1].memory_bytes
 
 
 def test_a_store_without_room_is_refused_before_anything_is_sent(
