@@ -22,7 +22,9 @@ from protocols.permllm.context import Context
 from protocols.permllm.domain import Ring64
 from protocols.permllm.halves import OnDisk
 from protocols.permllm.ledger import Ledger
+from protocols.permllm.masked import Masked
 from protocols.permllm.options import PermLLMOptions
+from protocols.permllm.permuted import Revealed
 from protocols.permllm.system import PermLLM
 from protocols.workload import Generation, Layer, Linear, Workload, steps
 from tests.play import SEED, declared, play, small
@@ -333,3 +335,20 @@ def test_what_fails_ahead_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     options = PermLLMOptions(offline_batch=2, offline_ahead=True)
     with pytest.raises(ZeroDivisionError, match="the cause"):
         play(PermLLM, Generation(small("gpt2"), 3, 7), options)
+
+
+def test_every_step_of_a_batch_has_its_own_permutations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Independent ones: one for all steps would let P1 align what it sees over tokens."""
+    dealt: list[torch.Tensor] = []
+    offline = Revealed.offline
+
+    def note(step: Revealed, inputs: list[Masked], rows: int = 1) -> torch.Tensor | None:
+        index = offline(step, inputs, rows)
+        if step.role == P0 and index is not None:
+            dealt.extend(index)
+        return index
+
+    monkeypatch.setattr(Revealed, "offline", note)
+    play(PermLLM, Generation(small("gpt2"), 3, 6), evaluations=1)
+    long = [tuple(index.tolist()) for index in dealt if len(index) >= 20]
+    assert len(set(long)) == len(long) > 20
