@@ -10,6 +10,7 @@ from harness.errors import ConfigError
 from harness.records import export, store
 from harness.records import query as rows
 from harness.records.record import Record
+from harness.records.selection import newest
 
 DEFAULT_DIR = str(RunConfig.results_dir)
 HOW_TO = "make one with: permbench run, or permbench demo"
@@ -24,7 +25,8 @@ examples:
 """
 # harness.report.pivot.VALUES, which is slow to import
 VALUES = (
-    "online", "offline", "prepare", "first_token", "per_token", "bytes", "hops", "error",
+    "online", "offline", "prepare", "sum", "steady_state", "first_token", "per_token", "bytes",
+    "hops", "error", "exact_error",
 )  # fmt: skip
 
 
@@ -38,6 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", metavar="FILE", help="write json, csv or parquet to a file, whole or not at all"
     )
+    parser.add_argument(
+        "--all", action="store_true", help="also results that newer ones of the same run replace"
+    )
     parser.add_argument("--steps", action="store_true", help="token by token, of whole models")
     parser.add_argument(
         "--pivot",
@@ -49,7 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--value",
         choices=VALUES,
         default="online",
-        help="of a pivot; times are medians, bytes and hops those of the online phase. Default: online",
+        help="of a pivot; times are medians, bytes and hops those of the online phase; sum: online and "
+        "offline; steady_state: the longer of these, where offline runs ahead (computed). Default: online",
     )
     add_filters(parser)
 
@@ -69,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     """Print or write the chosen records."""
     _check_output(args.format, args.output)
     folder, filters = split_folder(args.arguments)
-    records = chosen(folder, filters)
+    records = chosen(folder, filters, args.all)
     if args.format != "table":
         _export(_content(records, args), args.output)
     elif not records:
@@ -98,9 +104,11 @@ def split_folder(arguments: Sequence[str]) -> tuple[Path, list[str]]:
     return Path(folders[-1] if folders else DEFAULT_DIR), filters
 
 
-def chosen(folder: Path, filters: Sequence[str]) -> list[Record]:
-    """The records of `folder` that pass all `filters`. Raises ConfigError."""
+def chosen(folder: Path, filters: Sequence[str], replaced: bool = False) -> list[Record]:
+    """The newest records of `folder` that pass all `filters`; with `replaced` the older ones too.
+    Raises ConfigError."""
     records = store.load_all(folder)
+    records = records if replaced else newest(records)
     return rows.select(records, rows.parse_filters(filters, records))
 
 

@@ -11,13 +11,24 @@ from harness.config.schema import EXPERIMENTS, RunConfig, RunnerConfig
 from harness.config.systems import system_schema
 from harness.errors import ConfigError
 
-# What a run's numbers do not depend on: where they go, and why they were measured (again).
-NOT_IDENTITY = ("results_dir", "force")
-MEETING = (
-    "listen",
-    "secret_file",
-    "wait_s",
-)  # of a runner: how parties and harness find each other
+# Keys that cannot change a number, with all that lies under them: where results go and why they are
+# measured (again), how long to wait, whether a link outside tolerance ends a run, a citation, and how
+# parties and harness find each other. `trace` is not among them: the recorder works inside the timed part.
+QUIET_KEYS = (
+    "results_dir",
+    "force",
+    "timeout_s",
+    "calibration",
+    "network.source",
+    "runner.listen",
+    "runner.secret_file",
+    "runner.wait_s",
+)
+
+
+def is_quiet(key: str) -> bool:
+    """Whether a dotted key cannot change a number."""
+    return any(key == quiet or key.startswith(f"{quiet}.") for quiet in QUIET_KEYS)
 
 
 def resolved(config: RunConfig) -> dict[str, Any]:
@@ -26,14 +37,11 @@ def resolved(config: RunConfig) -> dict[str, Any]:
 
 
 def config_hash(config: RunConfig) -> str:
-    """16 hex digits over everything that decides what a run does."""
+    """16 hex digits over every key that can change a number."""
     data = resolved(config)
-    for key in NOT_IDENTITY:
-        del data[key]
-    del data["network"]["source"]  # a citation
-    del data["calibration"]["max_age_s"]
-    for key in MEETING:
-        data["runner"].pop(key, None)
+    for key in QUIET_KEYS:
+        group, _, inner = key.rpartition(".")
+        (data[group] if group else data).pop(inner, None)
     if not data["trace"]:
         del data["trace"]  # a traced run is another one; all others are named as before traces
     text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True)

@@ -70,7 +70,9 @@ class Awaited:
 
     def record(self) -> Record | None:
         """The new record, if it has come."""
-        return None if _stamp(self.path) in (None, self.before) else store.load_or_warn(self.path)
+        return (
+            None if store.stamp(self.path) in (None, self.before) else store.load_or_warn(self.path)
+        )
 
 
 def measured_by_jobs(plan: runs.Plan, call: Call, progress: Progress) -> runs.Measured:
@@ -109,7 +111,7 @@ def _submit(
         store.path_of(Path(config.results_dir), config.experiment.name, record_id)
         for config, record_id in zip(configs, ids, strict=True)
     ]
-    before = [_stamp(path) for path in paths]
+    before = [store.stamp(path) for path in paths]
     try:
         job = executor.submit(Chunk(configs, call.config.continue_on_error))
     except (RuntimeError, OSError) as error:
@@ -200,14 +202,6 @@ def _named(parameters: dict[str, Any], cluster: str, shared: set[str]) -> dict[s
     return {
         key if key in shared else f"{cluster}_{key}": value for key, value in parameters.items()
     }
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    """What changes when a file is replaced; None where there is none."""
-    with suppress(FileNotFoundError):
-        found = path.stat()
-        return found.st_ino, found.st_mtime_ns
-    return None
 
 
 def _refresh(folders: set[Path]) -> None:
