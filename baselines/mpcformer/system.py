@@ -4,6 +4,7 @@ What each role learns is in the docstring of each primitive. The dealer holds ev
 online. Semi-honest, no two roles collude.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -14,12 +15,13 @@ from baselines.mpcformer import cost, plain
 from baselines.mpcformer.context import Context
 from baselines.mpcformer.encoding import decode
 from baselines.mpcformer.functions import known
-from baselines.mpcformer.memory import check_memory
+from baselines.mpcformer.memory import WORD, check_memory
 from baselines.mpcformer.programs import answer_frac, program
 from baselines.mpcformer.settings import Settings
 from baselines.mpcformer.warm import warm_up
 from protocols.errors import Unsupported
 from protocols.party import P0, P1, P2, Phase, Role
+from protocols.stored import elements
 from protocols.system import Parts, PhaseCost, System
 from protocols.workload import Argmax, Generation, Nonlinear, UserInput, Workload
 
@@ -88,6 +90,16 @@ class MPCFormer(System):
     def plain_model(cls, workload: Generation, seed: int, options: Settings) -> ModelForward:
         """The model with this system's own approximations in float64."""
         return plain.model(workload, seed, options)
+
+    @classmethod
+    def stored_bytes(cls, workload: Workload, options: Settings) -> Mapping[Role, int] | None:
+        """P0: W in 16 bits (32 where a weight is 0.5 or more). Where masks are reused P0 and P1 keep two
+        matrices of int64 for each besides; otherwise all masks are of a step."""
+        found = elements(workload)
+        if found is None:
+            return None
+        kept = 2 * WORD * found.used if options.reuse_weight_masks else 0
+        return {P0: 2 * found.used + kept, P1: kept, P2: 0}
 
     @classmethod
     def cost(cls, workload: Workload, options: Settings) -> dict[Phase, PhaseCost]:

@@ -4,6 +4,7 @@ P0 computes in float32 on the model in the clear; P1's request and P0's reply cr
 every other system's messages, one each way a step. P2 has nothing to do.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -13,7 +14,8 @@ from baselines.plaintext import cost
 from baselines.plaintext.services import service
 from protocols.errors import Unsupported
 from protocols.options import NoOptions
-from protocols.party import P0, P1, Phase, Role
+from protocols.party import P0, P1, P2, Phase, Role
+from protocols.stored import elements
 from protocols.system import Parts, PhaseCost, System
 from protocols.workload import Argmax, Generation, UserInput, Workload
 
@@ -33,9 +35,8 @@ class Plaintext(System):
     @classmethod
     def check(cls, workload: Workload, options: NoOptions, user: UserInput | None = None) -> None:
         """A model's weights must fit P0's memory."""
-        if not isinstance(workload, Generation):
-            return
-        needed = cost.weight_bytes(workload)
+        stored = cls.stored_bytes(workload, options)
+        needed = stored[P0] if stored else 0
         if needed > LIMIT_BYTES:
             raise Unsupported(
                 f"the weights take {needed / 2**30:.0f} GiB at P0, more than {LIMIT_BYTES >> 30} GiB"
@@ -82,6 +83,14 @@ class Plaintext(System):
     def tolerance(cls, workload: Workload) -> float:
         """Relative rms of float32 arithmetic; an index must be right."""
         return 0.0 if isinstance(workload, Argmax) else 1e-4
+
+    @classmethod
+    def stored_bytes(cls, workload: Workload, options: NoOptions) -> Mapping[Role, int] | None:
+        """P0: float32."""
+        found = elements(workload)
+        if found is None:
+            return None
+        return {P0: cost.FLOAT * found.distinct, P1: 0, P2: 0}
 
     @classmethod
     def cost(cls, workload: Workload, options: NoOptions) -> dict[Phase, PhaseCost]:

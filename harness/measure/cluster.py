@@ -65,7 +65,7 @@ class Awaited:
 
     config: RunConfig
     path: Path
-    before: tuple[int, int] | None
+    before: store.Stamp
     job: "submitit.Job[None]"
 
     def record(self) -> Record | None:
@@ -73,6 +73,11 @@ class Awaited:
         return (
             None if store.stamp(self.path) in (None, self.before) else store.load_or_warn(self.path)
         )
+
+    def stored(self) -> Record | None:
+        """A result that another call had stored before the job came to it."""
+        found = None if self.config.force else store.finished(self.path)
+        return found if found and runs.why_again(self.config, found) is None else None
 
 
 def measured_by_jobs(plan: runs.Plan, call: Call, progress: Progress) -> runs.Measured:
@@ -107,10 +112,7 @@ def _submit(
     executor: submitit.AutoExecutor, configs: Sequence[RunConfig], call: Call
 ) -> dict[str, Awaited]:
     ids = [config_hash(config) for config in configs]
-    paths = [
-        store.path_of(Path(config.results_dir), config.experiment.name, record_id)
-        for config, record_id in zip(configs, ids, strict=True)
-    ]
+    paths = [runs.path_of(config) for config in configs]
     before = [store.stamp(path) for path in paths]
     try:
         job = executor.submit(Chunk(configs, call.config.continue_on_error))
@@ -131,7 +133,7 @@ def _gathered(
         for record_id, entry in list(awaited.items()):
             record = entry.record()
             if record is None and entry.job.job_id in ended:
-                record = _lost(record_id, entry)
+                record = entry.stored() or _lost(record_id, entry)
             if record is None:
                 continue
             del awaited[record_id]
@@ -167,7 +169,7 @@ def _lost(record_id: str, entry: Awaited) -> Record:
         logs={"job": log},
     )
     folder = Path(config.results_dir)
-    if store.finished(folder, config.experiment.name, record_id) is None:
+    if store.finished(entry.path) is None:
         store.save(folder, record)
     return record
 

@@ -18,6 +18,7 @@ from harness.records.record import Record
 # Results; a run that ended in any other way is worth another try.
 FINISHED = ("ok", "unsupported")
 KEPT_DIGITS = 8
+Stamp = tuple[int, int] | None
 
 
 def path_of(results_dir: Path, experiment: str, record_id: str) -> Path:
@@ -100,13 +101,13 @@ def _loaded(paths: Iterable[Path]) -> list[Record]:
     return [record for record in records if record is not None]
 
 
-def finished(results_dir: Path, experiment: str, record_id: str) -> Record | None:
-    """The last record of a run if it is a result, whatever code made it."""
-    record = load_or_warn(path_of(results_dir, experiment, record_id))
+def finished(path: Path) -> Record | None:
+    """The record at `path` if there is one and it is a result, whatever code made it."""
+    record = load_or_warn(path)
     return record if record is not None and record.status in FINISHED else None
 
 
-def stamp(path: Path) -> tuple[int, int] | None:
+def stamp(path: Path) -> Stamp:
     """What changes when a file is replaced; None where there is none."""
     with suppress(FileNotFoundError):
         found = path.stat()

@@ -4,11 +4,13 @@ P0 holds the weights, P1 the prompt and the answer, P2 deals correlated randomne
 no part online. Semi-honest, no two roles collude.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from protocols.arith.prg import KEY_BYTES
 from protocols.errors import Unsupported
 from protocols.party import P0, P1, P2, Phase, Role
 from protocols.permllm import cost
@@ -17,6 +19,7 @@ from protocols.permllm.context import Context
 from protocols.permllm.domain import domain_of
 from protocols.permllm.options import PermLLMOptions
 from protocols.permllm.programs import answer_frac, program
+from protocols.stored import elements
 from protocols.system import Parts, PhaseCost, System
 from protocols.workload import Argmax, Generation, UserInput, Workload
 
@@ -76,6 +79,22 @@ class PermLLM(System):
             return _generated(parts)
         share = parts[P0][0] + parts[P1][0]
         return domain_of(options).decode(share, answer_frac(workload))
+
+    @classmethod
+    def stored_bytes(cls, workload: Workload, options: PermLLMOptions) -> Mapping[Role, int] | None:
+        """P0: W as integers (or float32). P1: W − U in the domain's elements, the embedding in a window's.
+        P2: its keys with P0 and P1, from which it expands U."""
+        found = elements(workload)
+        if found is None:
+            return None
+        domain = domain_of(options)
+        wide, narrow = domain.dtype.itemsize, domain.window_dtype.itemsize
+        weight = options.weight_bits // 8 if options.domain == "ring64" else wide
+        return {
+            P0: weight * found.used,
+            P1: wide * (found.linear + found.head) + narrow * found.embedding,
+            P2: 2 * KEY_BYTES,
+        }
 
     @classmethod
     def cost(cls, workload: Workload, options: PermLLMOptions) -> dict[Phase, PhaseCost]:
