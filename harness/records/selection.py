@@ -108,7 +108,9 @@ def commit_text(record: Record) -> str:
 
 def _run_key(record: Record) -> Hashable:
     flat = flatten(record.config)
-    run = sorted((k, repr(v)) for k, v in flat.items() if v is not None and matters(k))
+    # A key that is newer than a record is as one that is not set.
+    given = ((k, v) for k, v in flat.items() if v is not None and v is not False)
+    run = sorted((k, repr(v)) for k, v in given if matters(k))
     return tuple(run), machine_key(record)
 
 

@@ -124,7 +124,7 @@ def _variants(record: Record) -> dict[str, str]:
         options = fields(options_class(_system(record)))
     except (ConfigError, KeyError):  # of a package that is not here
         return {}
-    return {f.name: f.metadata[SIDE_BY_SIDE] for f in options if SIDE_BY_SIDE in f.metadata}
+    return {f.name: f.metadata[SIDE_BY_SIDE] for f in options if f.metadata.get(SIDE_BY_SIDE)}
 
 
 def _good(records: Sequence[Record]) -> list[Record]:

@@ -1,12 +1,13 @@
-"""Two errors: against what a system says it computes, and against the exact model."""
+"""How wrong an answer is, against what a system says it computes and against the exact model."""
 
+import math
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from harness.measure.verify import Answers, relative_rms
+from harness.measure.verify import Answers, relative_error, relative_rms
 from harness.parties.job import Job
 from harness.registry import system_class
 from protocols.inputs import prompt_tokens
@@ -76,3 +77,26 @@ def played(plain: PlainRun, work: Generation) -> list[Tensor]:
         tokens = [int(logits.argmax())]
         steps.append(torch.cat([torch.tensor(tokens, dtype=torch.float64), logits]))
     return steps
+
+
+def test_a_large_coordinate_hides_no_error_of_the_others() -> None:
+    right = torch.randn(3, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    got = right * 1.05
+    got[:, 5] = right[:, 5] = 20_000.0
+    assert relative_rms(got, right) < 1e-4
+    assert 0.04 < relative_error(got, right) < 0.06
+
+
+def test_an_error_of_a_large_coordinate_counts_too() -> None:
+    right = torch.ones(2, 64, dtype=torch.float64)
+    right[:, 5] = 20_000.0
+    got = right.clone()
+    got[1, 5] = -20_000.0
+    assert relative_error(got, right) > 1
+
+
+def test_what_cannot_be_compared_is_infinitely_wrong() -> None:
+    right = torch.ones(2, 64, dtype=torch.float64)
+    assert relative_error(right[:1], right) == math.inf
+    assert relative_error(right * math.nan, right) == math.inf
+    assert relative_error(right, right) == 0.0
