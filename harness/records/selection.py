@@ -69,6 +69,12 @@ def varying_conditions(records: Iterable[Record]) -> list[str]:
     return [name for name, key in CONDITIONS.items() if len({key(r) for r in known}) > 1]
 
 
+def differences(records: Iterable[Record]) -> str:
+    """In which conditions `records` differ, as "machine and commit differ"; empty where in none."""
+    names = varying_conditions(records)
+    return f"{' and '.join(names)} differ{'s' * (len(names) == 1)}" if names else ""
+
+
 def condition_texts(name: str, records: Iterable[Record]) -> Callable[[Record], str]:
     """How to name a condition of each of `records`, differently where it differs."""
     key, known = CONDITIONS[name], {CONDITIONS[name](record): record for record in records}

@@ -105,7 +105,8 @@ def _apart(records: Sequence[Record], compared: set[str]) -> Iterator[str]:
         names = selection.varying_conditions(group)
         texts = [selection.condition_texts(name, group) for name in names]
         who = [f"{_system(r)} ({'; '.join(text(r) for text in texts)})" for r in left]
-        yield f"not compared, for {' and '.join(names)} differ: {', '.join(dict.fromkeys(who))}"
+        why = selection.differences(group)
+        yield f"not compared, since {why}: {', '.join(dict.fromkeys(who))}"
 
 
 def _identity(records: Sequence[Record]) -> list[Column]:

@@ -115,7 +115,7 @@ def _key(record: Record, experiment: str, conditions: Mapping[str, str]) -> Key:
     config = {k: v for k, v in rows.flatten(record.config).items() if v is not None}
     return tuple(
         (key, str(value))
-        for key, value in sorted((config | conditions).items())
+        for key, value in sorted({**config, **conditions}.items())
         if selection.matters(key)
         and key != "experiment.name"
         and not key.startswith(AXIS_KEYS[experiment])

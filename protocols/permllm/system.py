@@ -89,8 +89,9 @@ class PermLLM(System):
         weights = sizes(workload).weights
         if not weights:
             return None
-        whole = isinstance(workload, Generation)
-        embedding = workload.spec.vocab * workload.spec.d_model if whole else 0
+        embedding = 0
+        if isinstance(workload, Generation):
+            embedding = workload.spec.vocab * workload.spec.d_model
         domain = domain_of(options)
         wide, narrow = domain.dtype.itemsize, domain.window_dtype.itemsize
         weight = options.weight_bits // 8 if options.domain == "ring64" else wide

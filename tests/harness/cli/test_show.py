@@ -172,7 +172,7 @@ def test_unlike_runs_are_marked_and_never_compared(
     assert name in lines[1].split()
     assert [cell in line for cell, line in zip(cells, lines[2:4], strict=True)] == [True, True]
     assert beside(lines) == []
-    told = f" not compared, for {name} differ: permllm ({cells[0]}), puma ({cells[1]})"
+    told = f" not compared, since {name} differs: permllm ({cells[0]}), puma ({cells[1]})"
     assert told in lines
     titles = [line for line in show("--pivot", "n", "system").splitlines() if "online" in line]
     assert titles == [f"argmax, {name} {cell}: online" for cell in cells]

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -213,7 +214,7 @@ def test_two_sweeps_share_the_work(session: FakeSession, stages: list[str]) -> N
     """What another process measures comes last: its record, or ours where it left none."""
     made = runs.plan(compose_all(expand_sweep(["experiment.n=1,2,3"])))
     first, second, _ = made.pending.values()
-    measured = runs.measured_here(made, lambda: session, Stages(stages))
+    measured = runs.measured_here(made, cast(Any, lambda: session), Stages(stages))
     with ExitStack() as others:
         for config in (first, second):
             others.enter_context(locked(runs.path_of(config)))
