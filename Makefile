@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check install
+.PHONY: demo test check docs install
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -22,3 +22,11 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+.venv/docs: .venv/installed
+	$(BIN)/pip install --quiet -e '.[docs]'
+	touch $@
+
+# The site of these pages, in site/.
+docs: .venv/docs
+	$(BIN)/mkdocs build --strict --quiet
