@@ -3,7 +3,7 @@
 import os
 
 from netem.command import TcError, find, run
-from netem.interface import missing
+from netem.interface import missing_module
 from netem.namespaces import INTERFACE, Namespaces
 from netem.profile import LinkProfile
 from netem.tc import Peer, plan
@@ -36,7 +36,7 @@ def tc_missing() -> str | None:
         with Namespaces.create((_ROLE,)) as corner:
             _shape(corner)
     except TcError as error:
-        return missing(error)
+        return missing_module(error)
     return None
 
 

@@ -120,7 +120,7 @@ def gpt2_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def llama_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Shards, a head of its own, two queries to a key head; argument pieces with a byte fallback."""
+    """Shards, a head of its own, two queries to a key head; word pieces with a byte fallback."""
     transformers = pytest.importorskip("transformers", reason=NEEDS)
     folder = tmp_path_factory.mktemp("small-llama", numbered=False)
     config = transformers.LlamaConfig(

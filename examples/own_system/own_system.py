@@ -18,14 +18,23 @@ from dataclasses import astuple, dataclass
 import torch
 from torch import Tensor
 
-from protocols.arith.prg import Prg
-from protocols.arith.ring import linear
-from protocols.errors import Unsupported
-from protocols.inputs import linear_input
-from protocols.party import P0, P1, P2, Phase
-from protocols.system import Parts, PhaseCost, System
-from protocols.transformer.weights import synthetic_linear
-from protocols.workload import Linear, UserInput, Workload
+from permbench import (
+    P0,
+    P1,
+    P2,
+    Linear,
+    Parts,
+    Phase,
+    PhaseCost,
+    Prg,
+    System,
+    Unsupported,
+    UserInput,
+    Workload,
+    linear,
+    linear_input,
+    synthetic_linear,
+)
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ def _bad_value(error: OmegaConfBaseException, overrides: Sequence[Override]) -> 
 
 
 def _kind(error: OmegaConfBaseException, key: str) -> str | None:
-    """What the schema allows at `key`, in arguments."""
+    """What the schema allows at `key`, in words."""
     if error.object_type is list:
         return KINDS[int]
     if error.object_type is dict:

@@ -116,7 +116,7 @@ def _cells(result: Result) -> tuple[str, ...]:
 
 
 def _lines(results: Sequence[Result]) -> Iterator[str]:
-    """Every check's arguments; those that all rows share only once."""
+    """Every check's words; those that all rows share only once."""
     skipped = {line for r in results for c in r.checks if c.verdict is None for line in c.lines}
     for result in results:
         for check in result.checks:

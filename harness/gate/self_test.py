@@ -29,7 +29,7 @@ BenchOf = Callable[[Fault | None], AbstractContextManager[Bench]]
 
 @dataclass(frozen=True)
 class Kind:
-    """Trials of one kind. met: whether so many regressions among them are right; needed: in arguments."""
+    """Trials of one kind. met: whether so many regressions among them are right; needed: in words."""
 
     name: str
     fault: Fault | None

@@ -53,7 +53,7 @@ def _remedy(why: str) -> str:
 def require(config: RunConfig) -> None:
     """Raise ConfigError unless this machine can do what the configuration asks for.
 
-    Of remote parties nothing is known here: each reports itself what it missing.
+    Of remote parties nothing is known here: each reports itself what it lacks.
     """
     runner, shaper = config.runner.name, config.shaper.name
     if shaper == "tc" and runner == "local":

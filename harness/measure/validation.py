@@ -77,7 +77,7 @@ def chosen(traced_runs: Sequence[TracedRun], named: bool) -> list[TracedRun]:
 
 
 def configs_of(traced_run: TracedRun, networks: Networks, results_dir: Path) -> list[RunConfig]:
-    """The traced_run's own run, then the same on each network with the emulated link; all are to be kept in
+    """The traced run's own run, then the same on each network with the emulated link; all are to be kept in
     `FOLDER` of results_dir, since runs in turns are not what they are alone. Raises ConfigError."""
     traced = replace(
         restored(traced_run.record.config), shape="online", results_dir=str(results_dir / FOLDER)

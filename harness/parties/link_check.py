@@ -1,4 +1,4 @@
-"""What the links of a parties were measured to be, and for how long that counts."""
+"""What the links of a group of parties were measured to be, and for how long that counts."""
 
 import time
 from collections.abc import Callable, Mapping

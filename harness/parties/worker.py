@@ -187,7 +187,7 @@ class Worker:
             self._control.send("output", [part.contiguous() for part in system.output()])
 
     def _barrier(self) -> Notice:
-        """Tell the harness that this party is ready, and wait for its argument."""
+        """Tell the harness that this party is ready, and wait for what it says."""
         _reset_peak()
         self._control.send("ready")
         while (notice := self._inbox.get()).kind in ("switch", "shape"):

@@ -111,7 +111,7 @@ class Record:
     schema: int = SCHEMA
 
     def to_json(self) -> str:
-        """The record as JSON. A number that JSON missing is written as text: "nan", "inf"."""
+        """The record as JSON. A number that JSON lacks is written as text: "nan", "inf"."""
         return json.dumps(_writable(asdict(self)), indent=1, allow_nan=False) + "\n"
 
     @classmethod

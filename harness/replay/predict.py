@@ -34,7 +34,7 @@ class TracedRun:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Online time of one traced_run, each array (networks,), in ns.
+    """Online time of one traced run, each array (networks,), in ns.
 
     online_ns: median over the traced evaluations; low_ns, high_ns: their range. latency_ns,
     bandwidth_ns: what of the median is delay, and what is serialization or waiting for a link to be

@@ -36,7 +36,7 @@ def tables(predictions: Sequence[Prediction], networks: Networks) -> Iterator[Re
 
 
 def crossing_lines(predictions: Sequence[Prediction], networks: Networks) -> Iterator[str]:
-    """Where each two predictions take equal time on a grid, in arguments."""
+    """Where each two predictions take equal time on a grid, in words."""
     if not networks.is_grid:
         return
     for a, b in combinations(range(len(predictions)), 2):

@@ -20,7 +20,7 @@ HIDDEN = ("name", "prompt", "tokens")  # of an experiment's values, in a label
 def find_traced_runs(
     arguments: Sequence[str], filters: Sequence[str], results_dir: Path
 ) -> list[TracedRun]:
-    """One traced_run for each argument: a record's file, or the beginning of an id in `results_dir`. No
+    """One traced run for each argument: a record's file, or the beginning of an id in `results_dir`. No
     arguments: every record there that has a trace and passes `filters`, which are those of show.
 
     Raises ConfigError where there is none, or no trace of it.

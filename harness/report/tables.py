@@ -22,7 +22,7 @@ NOTE = (
 
 
 def print_tables(records: Sequence[Record]) -> None:
-    """Print one table for each experiment, under it a line for each run that needs a argument, and a
+    """Print one table for each experiment, under it a line for each run that needs a remark, and a
     table that compares systems where there are several."""
     for name, unordered in rows.by_experiment(records).items():
         group = sorted(unordered, key=sort_key)

@@ -55,7 +55,7 @@ class Runner(ABC):
     secret: bytes | None = None  # of runs whose parties get it from somebody else
     tc = False  # whether the parties may change their interfaces
     image: str | None = None  # id of the image that parties are made from, once open
-    start_timeout_s = 120.0  # to the last party's first argument: three Pythons from a cold disk
+    start_timeout_s = 120.0  # to the last party's first report: three Pythons from a cold disk
 
     def open(self) -> None:
         """Make what the parties will live in. Raises RunnerError."""

@@ -173,7 +173,7 @@ def test_a_kernel_without_netem_says_so_and_stays_as_it_was() -> None:
     with Namespaces.create(("P0", "P1")) as made:
         addresses = tuple(home.address for home in made.homes.values())
         said = run(made.command("P0", (sys.executable, "-c", code % addresses)))
-    assert said.startswith("this kernel missing sch_prio, sch_netem or cls_u32")
+    assert said.startswith("this kernel lacks sch_prio, sch_netem or cls_u32")
 
 
 def test_loopback_is_refused() -> None:

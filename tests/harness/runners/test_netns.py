@@ -89,7 +89,5 @@ def test_a_kernel_without_netem_is_refused_by_name() -> None:
         record = measure(session, "runner=netns", "shaper=tc")
     assert record.status == "failed"
     assert record.error is not None
-    assert record.error.startswith(
-        "runner=netns: this kernel missing sch_prio, sch_netem or cls_u32"
-    )
+    assert record.error.startswith("runner=netns: this kernel lacks sch_prio, sch_netem or cls_u32")
     assert namespaces_of(run_label()) == []
