@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from harness.cli.main import VERBS, Parser
 from harness.config.groups import GROUPS, describe, options
 from harness.config.reference import CALL, KeyDoc, keys
-from harness.records import query, record
+from harness.records import record
+from harness.records.dataframe import COLUMNS
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
@@ -27,7 +28,6 @@ ROOT = Path(__file__).resolve().parents[1]
 ROOT_PAGES = ("METHODOLOGY.md", "SECURITY.md", "CHANGELOG.md")
 ROOT_LINK = re.compile(rf"\]\((?:\.\./)*({'|'.join(ROOT_PAGES)})")
 DOCS_LINK = re.compile(r"\]\(docs/")
-EXAMPLE = "results/reference/demo/layer"  # a record whose row shows the columns
 RECORDS = (
     record.Record,
     record.NetworkRecord,
@@ -120,17 +120,13 @@ def record_page() -> str:
 
 
 def columns_page() -> str:
-    """The columns of `show --format csv`, with the values of a committed record."""
-    path = min((ROOT / EXAMPLE).glob("*.json"))
-    row = query.flat_row(record.Record.from_json(path.read_text("utf-8")))
-    rows = [(f"`{key}`", f"`{value}`") for key, value in row.items()]
+    """The columns of a table of records."""
     intro = (
-        "`permbench show --format csv` and `--format parquet` write one row for each run. A name "
-        "ends with its unit: `_ns` nanoseconds, `_bytes` bytes, `_ms` milliseconds, `_mbit` 10^6 "
-        "bits a second. `median`, `min`, `max`, `q1` and `q3` are over the measured evaluations. "
-        "Keys of the configuration have their own names. The values are those of one record."
+        "`permbench.load()` and `permbench show --format csv` give one row for each run, in these "
+        "columns and one more for each key of the configuration, by the key's name."
     )
-    return _joined(["# Columns", intro, _table(("column", "for example"), rows)])
+    columns = [(f"`{name}`", what) for name, what in COLUMNS.items()]
+    return _joined(["# Columns", intro, _table(("column", "meaning"), columns)])
 
 
 def verbs_page() -> str:
@@ -145,7 +141,8 @@ def _help(verb: str) -> str:
     """The help text; of run without the list of keys, which has a page."""
     parser = Parser(prog=f"permbench {verb}", formatter_class=_wide)
     import_module(f"harness.cli.verb_{verb}").add_arguments(parser)
-    parser.epilogue = None
+    if parser.epilogue is not None:
+        parser.epilogue = lambda: "The keys have a page of their own."
     return f"```text\n{parser.format_help().strip()}\n```"
 
 
@@ -159,7 +156,8 @@ def _doc(kind: type) -> str:
 
 def _type(hint: Any) -> str:
     name = hint.__name__ if isinstance(hint, type) and not hasattr(hint, "__args__") else str(hint)
-    return name.replace("typing.", "").replace(f"{record.__name__}.", "")
+    short = name.replace("typing.", "").replace(f"{record.__name__}.", "")
+    return short.replace(" | ", " or ")
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
