@@ -47,8 +47,9 @@ class System(ABC):
     `online`, each inside the phase of its name, then `output`. Step 0 begins a fresh evaluation.
     A role that has nothing to do in a phase returns at once.
 
-    seed: of keys and synthetic data; None takes keys from the operating system. options: what the
-    run chose, of the class's own type `Options`. user: what only P1 knows, None at all other roles.
+    seed: of synthetic weights and inputs, never of a secret. options: what the run chose, of the
+    class's own type `Options`. user: what only P1 knows, None at all other roles. key_seed: of keys,
+    for tests; None takes them from the operating system.
     """
 
     Options: ClassVar[type[Any]] = NoOptions  # see `protocols.options`
@@ -58,15 +59,17 @@ class System(ABC):
         self,
         party: Party,
         workload: Workload,
-        seed: int | None,
+        seed: int,
         options: Any,
         user: UserInput | None = None,
+        key_seed: int | None = None,
     ) -> None:
         self.party = party
         self.workload = workload
         self.seed = seed
         self.options = options
         self.user = user
+        self.key_seed = key_seed
         self.build()
 
     def build(self) -> None:

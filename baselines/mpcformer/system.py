@@ -33,8 +33,8 @@ class MPCFormer(System):
     def build(self) -> None:
         """Kernels are compiled or loaded here, and P0's weights folded and rounded."""
         warm_up()
-        self._ctx = Context(self.party, self.seed, self.options)
-        self._program = program(self.workload, self._ctx, self.seed or 0, self.user)
+        self._ctx = Context(self.party, self.key_seed, self.options)
+        self._program = program(self.workload, self._ctx, self.seed, self.user)
 
     @classmethod
     def check(cls, workload: Workload, options: Settings, user: UserInput | None = None) -> None:

@@ -27,7 +27,7 @@ class Plaintext(System):
 
     def build(self) -> None:
         """Both sides of the experiment."""
-        self._service = service(self.workload, self.seed or 0, self.user)
+        self._service = service(self.workload, self.seed, self.user)
         self._answer: tuple[Tensor, ...] = ()
 
     @classmethod

@@ -44,9 +44,8 @@ class Puma(System):
     def build(self) -> None:
         """Kernels are compiled or loaded here."""
         warm_up()
-        self._ctx = Context(self.party.role, self.seed)
-        seed = self.seed or 0
-        self._program = program(self.party, self._ctx, self.workload, seed, self.user)
+        self._ctx = Context(self.party.role, self.key_seed)
+        self._program = program(self.party, self._ctx, self.workload, self.seed, self.user)
 
     @classmethod
     def check(cls, workload: Workload, options: NoOptions, user: UserInput | None = None) -> None:

@@ -58,11 +58,11 @@ class Own(System):
         self.n, self.d_in, self.d_out = astuple(self.workload)
         self.role, self.scale = self.party.role, 2.0**self.options.frac
         if self.role == P2:
-            self.stream = Prg.root(self.seed, "own").stream("dealer")
+            self.stream = Prg.root(self.key_seed, "own").stream("dealer")
             self.a = self.stream.int64(self.d_out, self.d_in)
             self.party.send(P0, self.a)
         if self.role == P0:
-            plain = synthetic_linear(self.d_out, self.d_in, self.seed or 0)
+            plain = synthetic_linear(self.d_out, self.d_in, self.seed)
             assert plain.bias is not None
             self.weight = torch.round(plain.weight.double() * self.scale).long()
             self.bias = torch.round(plain.bias.double() * self.scale**2).long()
@@ -80,7 +80,7 @@ class Own(System):
 
     def share_input(self, step: int) -> None:
         if self.role == P1:
-            x = linear_input(self.n, self.d_in, self.seed or 0)
+            x = linear_input(self.n, self.d_in, self.seed)
             self.x = torch.round(x * self.scale).long()
 
     def online(self, step: int) -> None:

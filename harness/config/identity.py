@@ -34,6 +34,8 @@ def config_hash(config: RunConfig) -> str:
     del data["calibration"]["max_age_s"]
     for key in MEETING:
         data["runner"].pop(key, None)
+    if data["key_seed"] is None:
+        del data["key_seed"]  # keys of the operating system, as in records from before that key
     if not data["trace"]:
         del data["trace"]  # a traced run is another one; all others are named as before traces
     text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True)

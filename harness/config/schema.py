@@ -213,9 +213,9 @@ class RunConfig:
     """One run.
 
     repeat, warmup: measured and unmeasured online evaluations. threads: of compute, per party.
-    seed: of inputs, weights and keys; null draws them from the operating system. timeout_s: longest
-    silence of a party. shape: the phases that are shaped. trace: keep what `permbench replay` needs.
-    force: measure again what is stored.
+    seed: of synthetic weights and inputs, jitter and loss. key_seed: of all keys, for tests; null
+    draws them from the operating system. timeout_s: longest silence of a party. shape: the phases
+    that are shaped. trace: keep what `permbench replay` needs. force: measure again what is stored.
     """
 
     experiment: ExperimentConfig
@@ -227,7 +227,8 @@ class RunConfig:
     repeat: int = 10
     warmup: int = 2
     threads: int = 1
-    seed: int | None = 1
+    seed: int = 1
+    key_seed: int | None = None
     timeout_s: float = 120.0
     shape: str = "online"
     trace: bool = False

@@ -98,14 +98,22 @@ class Run:
         """How its links are to be shaped."""
         shaper = cast(Shaper, self.config.shaper.name)
         links = {} if shaper == "none" else self.profiles
-        return Shaping(shaper, links, self.shaped_phases, self.config.seed or 0)
+        return Shaping(shaper, links, self.shaped_phases, self.config.seed)
 
     @cached_property
     def job(self) -> Job:
         """What its parties are asked to do."""
         cfg = self.config
-        name, fault = cfg.system.name, self.fault
-        return Job(name, self.options, self.workload, cfg.seed, self.user, cfg.trace, fault)
+        return Job(
+            cfg.system.name,
+            self.options,
+            self.workload,
+            cfg.seed,
+            self.user,
+            cfg.trace,
+            self.fault,
+            cfg.key_seed,
+        )
 
     def check(self) -> None:
         """Raise Unsupported for a workload that the system cannot compute."""

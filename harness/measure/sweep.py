@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from harness.config.identity import config_hash, resolved
-from harness.config.schema import RunConfig
+from harness.config.schema import GenerateConfig, RunConfig
 from harness.errors import spell
 from harness.progress import Progress
 from harness.records import query as rows
@@ -54,7 +54,8 @@ def plan(configs: Sequence[RunConfig]) -> Plan:
     for config in configs:
         folder, record_id = Path(config.results_dir), config_hash(config)
         store.check_writable(folder)
-        again = config.force or config.seed is None  # without a seed every run is another one
+        # A generation is asked for its text, which is printed as it comes.
+        again = config.force or isinstance(config.experiment, GenerateConfig)
         found = None if again else store.finished(folder, config.experiment.name, record_id)
         if found is None:
             pending[record_id] = config

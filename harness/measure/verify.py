@@ -37,10 +37,9 @@ class Answers:
         return Correctness("relative rms", worst, tolerance, worst <= tolerance)
 
     def _right(self, system: type[System], job: Job) -> Tensor:
-        seed = job.seed or 0
-        asked = (system, job.workload, seed, job.options)
+        asked = (system, job.workload, job.seed, job.options)
         if self._known is None or self._known[0] != asked:
-            self._known = (asked, system.plaintext(job.workload, seed, job.options))
+            self._known = (asked, system.plaintext(job.workload, job.seed, job.options))
         return self._known[1]
 
 
@@ -51,7 +50,7 @@ def _check_generation(
 
     A greedy token that is not plaintext's likeliest makes the run incorrect whatever the error.
     """
-    seed, tolerance, user = job.seed or 0, system.tolerance(work), job.user or UserInput()
+    seed, tolerance, user = job.seed, system.tolerance(work), job.user or UserInput()
     plain = system.plain_model(work, seed, job.options)
     prompt = user.prompt or prompt_tokens(work.spec, work.prompt_len, seed)
     if work.spec.family == "bert":

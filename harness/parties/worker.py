@@ -143,7 +143,7 @@ class Worker:
         ring.warm_up()
         make = system_class(job.system)
         gc.freeze()  # what is there now stays: no collection between evaluations looks at it
-        system = make(self._party, job.workload, job.seed, job.options, job.user)
+        system = make(self._party, job.workload, job.seed, job.options, job.user, job.key_seed)
         if job.fault:
             system = with_fault(system, job.fault)
         before = self._interface.counters() if self._interface else {}

@@ -126,6 +126,8 @@ def _notes(records: Sequence[Record]) -> Iterator[str]:
     columns = [c for c in identity_columns(records) if not _is_constant(c, records)]
     for record in records:
         head = " ".join([*(_named(column, record) for column in columns), record.status])
+        if record.config.get("key_seed") is not None:
+            yield f" {head}: keys from key_seed, for tests: they protect nothing ({record.id})"
         if record.error:
             yield f" {head}: {record.error} ({record.id})"
         elif record.network.within_tolerance is False:

@@ -29,9 +29,9 @@ class PermLLM(System):
 
     def build(self) -> None:
         """P0's weights are folded and rounded here."""
-        self._ctx = Context(self.party, self.seed, domain_of(self.options))
+        self._ctx = Context(self.party, self.key_seed, domain_of(self.options))
         bits = self.options.weight_bits
-        self._program = program(self.workload, self._ctx, self.seed or 0, bits, self.user)
+        self._program = program(self.workload, self._ctx, self.seed, bits, self.user)
 
     @classmethod
     def check(

@@ -74,7 +74,7 @@ def test_values_are_set_as_hydra_sets_them() -> None:
     points = [
         ["experiment=nonlinear", "experiment.shape=[3,4]", "experiment.op=softmax"],
         ["experiment=nonlinear", "experiment.shape=[5]"],
-        ["network.rtt_ms=3", "network=puma", "network.dealer.rate_mbit=10", "seed=null"],
+        ["network.rtt_ms=3", "network=puma", "network.dealer.rate_mbit=10", "key_seed=3"],
         ["network=puma", "network.dealer={rtt_ms: 2}", "results_dir='a, b'"],
         ["network=puma"],
         ["system=permllm", "system.domain=float32", "calibration.strict=false"],
@@ -162,7 +162,10 @@ BAD = [
     ("repeat=0", "repeat", "≥ 1"),
     ("warmup=-1", "warmup", "≥ 0"),
     ("threads=0", "threads", "≥ 1"),
-    ("seed=-1", "seed", "null or a whole number"),
+    ("seed=-1", "seed", "a whole number"),
+    ("key_seed=-1", "key_seed", "null or a whole number"),
+    ("key_seed=1 runner=remote runner.listen=127.0.0.1:7700", "key_seed", "null: keys that"),
+    ("key_seed=1 experiment=generate experiment.tokens=[1,2]", "key_seed", "null: keys that"),
     ("timeout_s=0", "timeout_s", "> 0"),
     ("shape=offline", "shape", "online, all"),
     ("calibration.strict=maybe", "calibration.strict", "true or false"),
@@ -263,6 +266,13 @@ def test_hash_names_what_a_run_does() -> None:
     assert config_hash(compose_run(links)) == config_hash(compose_run(links[::-1]))
     doors = [["runner=remote", f"runner.listen=127.0.0.1:{port}"] for port in (7700, 7701)]
     assert len({config_hash(config) for config in compose_all(doors)}) == 1
-    others = [["experiment.n=6"], ["seed=null"], ["threads=2"], ["shaper=none"], ["network=puma"]]
+    others = [
+        ["experiment.n=6"],
+        ["seed=2"],
+        ["key_seed=3"],
+        ["threads=2"],
+        ["shaper=none"],
+        ["network=puma"],
+    ]
     hashes = {config_hash(config) for config in compose_all(others)}
     assert len(hashes | {config_hash(base)}) == len(others) + 1

@@ -350,7 +350,7 @@ def test_a_trace_is_another_run_and_no_trace_is_as_before() -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["experiment=layer", "system=mpcformer", "network.dealer.rtt_ms=3", "seed=null"],
+        ["experiment=layer", "system=mpcformer", "network.dealer.rtt_ms=3", "key_seed=3"],
         [
             "experiment=nonlinear",
             "network.links.P0_P1.delay_ms=1",
