@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOT_PAGES = ("METHODOLOGY.md", "SECURITY.md", "CHANGELOG.md")
+ROOT_PAGES = ("METHODOLOGY.md", "SECURITY.md", "CHANGELOG.md", "CONTRIBUTING.md")
 ROOT_LINK = re.compile(rf"\]\((?:\.\./)*({'|'.join(ROOT_PAGES)})")
 DOCS_LINK = re.compile(r"\]\(docs/")
 RECORDS = (
