@@ -5,11 +5,11 @@ Systems of other packages are options of the group `system` without a file.
 
 from pathlib import Path
 
+from harness.data import data_path
 from harness.errors import ConfigError, spell, unknown
 from harness.registry import others, system_class
 
-# Beside the packages, in a checkout and in an installed wheel alike.
-CONF_DIR = Path(__file__).resolve().parents[2] / "conf"
+CONF_DIR = data_path("conf")
 GROUPS = ("experiment", "system", "model", "network", "runner", "shaper")
 
 

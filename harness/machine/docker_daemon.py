@@ -1,9 +1,11 @@
 """The Docker daemon of this machine: reached, or a reason why not; and the parties' image."""
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from harness.data import INSTALLED
 from harness.errors import DockerError
 from harness.version import REPO, version
 
@@ -51,14 +53,21 @@ def find_image(client: Any, tag: str) -> Any:
 
 
 def sources_digest(root: Path = REPO) -> str:
-    """16 hex digits over every file of the packages that an image is made of."""
+    """16 hex digits over every file of the packages that an image is made of; a wheel's are those of
+    the checkout it was built from."""
     digest = hashlib.sha256()
-    for package in PACKAGES:
-        for path in sorted((root / package).rglob("*")):
-            if path.suffix in (".py", ".sh", ".yaml"):
-                content = hashlib.sha256(path.read_bytes()).hexdigest()
-                digest.update(f"{path.relative_to(root).as_posix()} {content}\n".encode())
+    for name, path in sorted(_sources(root)):
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest.update(f"{name} {content}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def _sources(root: Path) -> Iterator[tuple[str, Path]]:
+    for package in PACKAGES:
+        for path in (root / package).rglob("*"):
+            if path.suffix in (".py", ".sh", ".yaml"):
+                name = path.relative_to(root).as_posix()
+                yield name.removeprefix(f"harness/{INSTALLED}/"), path
 
 
 def _unreachable(text: str) -> DockerError:

@@ -52,8 +52,9 @@ def test_links_are_measured_again_only_where_they_changed(monkeypatch: pytest.Mo
     monkeypatch.setattr(PartyGroup, "calibrate", lambda parties, pairs: link.measure(pairs))
     with Session() as session:
 
-        def run(*arguments: str) -> Record:
-            config = compose_run(["experiment.n=10", "repeat=1", "warmup=0", *arguments])
+        def run(*arguments: str, max_age_s: int = 3600) -> Record:
+            age = f"calibration.max_age_s={max_age_s}"
+            config = compose_run(["experiment.n=10", "repeat=1", "warmup=0", age, *arguments])
             record = session.run(config, PlainProgress())
             assert record.status == "ok"
             return record
@@ -63,9 +64,11 @@ def test_links_are_measured_again_only_where_they_changed(monkeypatch: pytest.Mo
         assert same.network == first.network
         assert first.network.calibrated_at is not None
         counts = []
-        for arguments in (["network.rtt_ms=5"], [], ["shaper=none"], ["calibration.max_age_s=0"]):
+        for arguments in (["network.rtt_ms=5"], [], ["shaper=none"]):
             run(*arguments)
             counts.append(link.count)
+        run("shaper=none", max_age_s=0)
+        counts.append(link.count)
         assert counts == [2, 3, 4, 5]
         run("threads=2")  # other parties
         assert link.count == 6
