@@ -15,7 +15,7 @@ _ROLE = "probe"
 def namespaces_missing() -> str | None:
     """Why no roles can live in namespaces here; None where they can."""
     if find("ip") is None:
-        return "ip not found: apt-get install iproute2"
+        return "ip not found"
     if os.geteuid() != 0:
         return "network namespaces need root"
     try:
@@ -27,9 +27,8 @@ def namespaces_missing() -> str | None:
 
 def tc_missing() -> str | None:
     """Why tc cannot make a WAN between namespaces here; None where it can."""
-    absent = sorted({package for name, package in TC_PROGRAMS.items() if find(name) is None})
-    if absent:
-        return f"{', '.join(absent)} not found: apt-get install {' '.join(absent)}"
+    if absent := [name for name in TC_PROGRAMS if find(name) is None]:
+        return f"{', '.join(absent)} not found"
     if os.geteuid() != 0:
         return "tc needs root"
     try:

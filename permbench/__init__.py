@@ -18,6 +18,7 @@ from protocols.arith.prg import Prg, Stream
 from protocols.arith.ring import linear, matmul
 from protocols.errors import PeerError, Unsupported
 from protocols.inputs import linear_input
+from protocols.options import doc
 from protocols.party import P0, P1, P2, ROLES, Party, Phase, Role
 from protocols.system import Parts, PhaseCost, System
 from protocols.transformer.spec import TransformerSpec
@@ -60,6 +61,7 @@ __all__ = [
     "Unsupported",
     "UserInput",
     "Workload",
+    "doc",
     "linear",
     "linear_input",
     "load",

@@ -1,10 +1,19 @@
 """What a run may choose of a system: a frozen dataclass, each of whose fields has a default.
 
 A field's type is int, float, bool, str, one of them or None, or a `Literal` of texts or whole numbers; what
-the types cannot say, `__post_init__` refuses with a ValueError that names the field.
+the types cannot say, `__post_init__` refuses with a ValueError that names the field. Its metadata is made
+by `doc`: help, `permbench list` and the reference are made from it.
 """
 
 from dataclasses import dataclass
+
+
+def doc(meaning: str, values: str = "") -> dict[str, str]:
+    """The metadata of a field that is a key of the command line.
+
+    meaning: one line. values: what is allowed, where the type does not say it.
+    """
+    return {"meaning": meaning, "values": values}
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
+from protocols.footprint import Footprint, peaks, sizes
 from protocols.options import NoOptions
 from protocols.party import ROLES, Party, Phase, Role
 from protocols.plain import answer
@@ -16,6 +17,8 @@ from protocols.workload import Argmax, Generation, UserInput, Workload
 
 Pair = tuple[Role, Role]
 Parts = Mapping[Role, tuple[Tensor, ...]]  # of an answer
+
+UNDECLARED = Footprint(450e6, resident=16, passing=8, element=200)
 
 
 @dataclass(frozen=True)
@@ -129,3 +132,9 @@ class System(ABC):
     @abstractmethod
     def cost(cls, workload: Workload, options: Any) -> dict[Phase, PhaseCost]:
         """Payload bytes and hops of one evaluation, by phase."""
+
+    @classmethod
+    def memory_bytes(cls, workload: Workload, options: Any) -> dict[Role, int]:
+        """Peak memory of each role's process, estimated; within about 30 % where a system says so
+        itself (`protocols.footprint`). Unless it does: two shares of 8 bytes a weight at each role."""
+        return peaks(dict.fromkeys(ROLES, UNDECLARED), sizes(workload))

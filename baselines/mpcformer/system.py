@@ -14,11 +14,12 @@ from baselines.mpcformer import cost, plain
 from baselines.mpcformer.context import Context
 from baselines.mpcformer.encoding import decode
 from baselines.mpcformer.functions import known
-from baselines.mpcformer.memory import check_memory
+from baselines.mpcformer.memory import check_memory, resident_bytes
 from baselines.mpcformer.programs import answer_frac, program
 from baselines.mpcformer.settings import Settings
 from baselines.mpcformer.warm import warm_up
 from protocols.errors import Unsupported
+from protocols.footprint import Footprint, peaks, sizes
 from protocols.party import P0, P1, P2, Phase, Role
 from protocols.system import Parts, PhaseCost, System
 from protocols.workload import Argmax, Generation, Nonlinear, UserInput, Workload
@@ -88,6 +89,15 @@ class MPCFormer(System):
     def plain_model(cls, workload: Generation, seed: int, options: Settings) -> ModelForward:
         """The model with this system's own approximations in float64."""
         return plain.model(workload, seed, options)
+
+    @classmethod
+    def memory_bytes(cls, workload: Workload, options: Settings) -> dict[Role, int]:
+        """Masked weights at P0 and P1, with the halves of those that are being opened; the dealer's
+        masks come and go in blocks."""
+        online = Footprint(530e6, passing=10 if options.reuse_weight_masks else 2, element=60)
+        roles = {P0: online, P1: online, P2: Footprint(530e6, element=60)}
+        held, found = resident_bytes(workload, options), peaks(roles, sizes(workload))
+        return {role: found[role] + (0 if role == P2 else held) for role in found}
 
     @classmethod
     def cost(cls, workload: Workload, options: Settings) -> dict[Phase, PhaseCost]:

@@ -12,8 +12,9 @@ from torch import Tensor
 from baselines.plaintext import cost
 from baselines.plaintext.services import service
 from protocols.errors import Unsupported
+from protocols.footprint import Footprint, peaks, sizes
 from protocols.options import NoOptions
-from protocols.party import P0, P1, Phase, Role
+from protocols.party import P0, P1, P2, Phase, Role
 from protocols.system import Parts, PhaseCost, System
 from protocols.workload import Argmax, Generation, UserInput, Workload
 
@@ -82,6 +83,14 @@ class Plaintext(System):
     def tolerance(cls, workload: Workload) -> float:
         """Relative rms of float32 arithmetic; an index must be right."""
         return 0.0 if isinstance(workload, Argmax) else 1e-4
+
+    @classmethod
+    def memory_bytes(cls, workload: Workload, options: NoOptions) -> dict[Role, int]:
+        """float32 weights at P0."""
+        other = Footprint(380e6, element=8)
+        tied = isinstance(workload, Generation) and workload.spec.family == "gpt2"
+        roles = {P0: Footprint(400e6, resident=4, element=16), P1: other, P2: other}
+        return peaks(roles, sizes(workload, tables=1 if tied else 2))
 
     @classmethod
     def cost(cls, workload: Workload, options: NoOptions) -> dict[Phase, PhaseCost]:

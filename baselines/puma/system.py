@@ -30,8 +30,9 @@ from baselines.puma.share import decode
 from baselines.puma.truncate import truncate_cost
 from baselines.puma.warm import warm_up
 from protocols.errors import Unsupported
+from protocols.footprint import Footprint, peaks, sizes
 from protocols.options import NoOptions
-from protocols.party import P1, ROLES, Phase, Role
+from protocols.party import P0, P1, P2, ROLES, Phase, Role
 from protocols.system import Parts, PhaseCost, System
 from protocols.workload import Argmax, Generation, Layer, Linear, Nonlinear, UserInput, Workload
 
@@ -107,6 +108,14 @@ class Puma(System):
         if isinstance(workload, Argmax):
             return 0.0
         return 1e-2 if isinstance(workload, Generation) else 1e-3
+
+    @classmethod
+    def memory_bytes(cls, workload: Workload, options: NoOptions) -> dict[Role, int]:
+        """Two parts of 8 bytes a weight at every role; P0 makes them from float32."""
+        other = Footprint(480e6, resident=16, passing=1, element=150)
+        roles = {P0: Footprint(510e6, resident=16, passing=8, element=150), P1: other, P2: other}
+        tied = isinstance(workload, Generation) and workload.spec.family == "gpt2"
+        return peaks(roles, sizes(workload, tables=1 if tied else 2))
 
     @classmethod
     def cost(cls, workload: Workload, options: NoOptions) -> dict[Phase, PhaseCost]:

@@ -13,7 +13,7 @@
 A hides W from P1, B hides x from P0. Semi-honest, no two roles collude. Nothing is truncated.
 """
 
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 
 import torch
 from torch import Tensor
@@ -31,6 +31,7 @@ from permbench import (
     Unsupported,
     UserInput,
     Workload,
+    doc,
     linear,
     linear_input,
     synthetic_linear,
@@ -39,7 +40,7 @@ from permbench import (
 
 @dataclass(frozen=True)
 class OwnOptions:
-    frac: int = 16  # fractional bits of x and W; y has twice as many
+    frac: int = field(default=16, metadata=doc("fractional bits of x and W; y has twice as many"))
 
 
 class Own(System):

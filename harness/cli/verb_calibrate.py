@@ -6,6 +6,7 @@ from pathlib import Path
 
 from harness.cli.verb_run import compose_points
 from harness.machine.capabilities import require
+from harness.parties.link_check import OUTSIDE, REMEDY
 from harness.progress import make_progress
 from harness.records import store
 from harness.records.record import Record
@@ -47,6 +48,8 @@ def run(args: argparse.Namespace) -> int:
         progress.close()
     record = _as_calibration(found)
     print_links([record])
+    if (record.error or "").startswith(OUTSIDE):
+        print(REMEDY)
     print(f"saved in {store.save(Path(config.results_dir), record)}")
     return 0 if record.status == "ok" and record.network.within_tolerance else 1
 

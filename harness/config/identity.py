@@ -12,7 +12,7 @@ from harness.config.systems import system_schema
 from harness.errors import ConfigError
 
 # What a run's numbers do not depend on: where they go, and why they were measured (again).
-NOT_IDENTITY = ("results_dir", "force")
+NOT_IDENTITY = ("results_dir", "force", "memory")
 MEETING = (
     "listen",
     "secret_file",
@@ -31,7 +31,8 @@ def config_hash(config: RunConfig) -> str:
     for key in NOT_IDENTITY:
         del data[key]
     del data["network"]["source"]  # a citation
-    del data["calibration"]["max_age_s"]
+    for key in ("max_age_s", "patience_s"):
+        del data["calibration"][key]
     for key in MEETING:
         data["runner"].pop(key, None)
     if data["key_seed"] is None:

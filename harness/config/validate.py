@@ -9,6 +9,7 @@ from harness.config.network import DirectionConfig, LinkConfig, NetworkConfig
 from harness.config.runners import check_runner
 from harness.config.schema import (
     EXPERIMENTS,
+    SHAPED_PHASES,
     ArgmaxConfig,
     GenerateConfig,
     LayerConfig,
@@ -22,8 +23,6 @@ from harness.config.systems import check_options, system_schema
 from harness.errors import rejected
 from protocols.transformer.spec import Family
 from protocols.workload import NonlinearOp
-
-SHAPED_PHASES = ("online", "all")
 
 
 def validate(config: RunConfig) -> RunConfig:
@@ -49,6 +48,9 @@ def _plain_keys(config: RunConfig) -> None:
     if not 0 <= config.calibration.max_age_s < math.inf:
         rule = "a number ≥ 0 (0: calibrate before every run)"
         raise rejected("calibration.max_age_s", config.calibration.max_age_s, rule)
+    if not 0 <= config.calibration.patience_s < math.inf:
+        rule = "a number ≥ 0 (0: measure a link once)"
+        raise rejected("calibration.patience_s", config.calibration.patience_s, rule)
     one_of("shape", config.shape, SHAPED_PHASES)
     if not config.results_dir:
         raise rejected("results_dir", config.results_dir, "a folder")

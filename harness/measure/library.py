@@ -3,8 +3,9 @@
 from typing import TYPE_CHECKING
 
 from harness.config.compose import compose_all
-from harness.config.overrides import expand_sweep
+from harness.config.overrides import points
 from harness.machine.capabilities import require
+from harness.machine.room import require_room
 from harness.measure import sweep
 from harness.measure.session import Session
 from harness.progress import Progress, SilentProgress, make_progress
@@ -22,10 +23,11 @@ def run(*overrides: str, multirun: bool = False, quiet: bool = False) -> "pd.Dat
     columns of `permbench.load`; a run that failed is a row with its `status` and `error`. Raises
     ConfigError for bad input, before anything is started.
     """
-    configs = compose_all(expand_sweep(overrides) if multirun else [list(overrides)])
+    configs = compose_all(points(overrides, multirun))
     plan = sweep.plan(configs)
     for config in plan.pending.values():
         require(config)
+    require_room(plan.pending.values())
     progress: Progress = SilentProgress() if quiet else make_progress()
     try:
         measured = list(sweep.measured_here(plan, Session, progress))

@@ -10,6 +10,7 @@ from typing import Protocol
 from harness.config.identity import config_hash, resolved
 from harness.config.schema import GenerateConfig, RunConfig
 from harness.errors import spell
+from harness.parties.link_check import OUTSIDE
 from harness.progress import Progress
 from harness.records import query as rows
 from harness.records import store
@@ -61,10 +62,10 @@ def plan(configs: Sequence[RunConfig]) -> Plan:
             pending[record_id] = config
         else:
             stored[record_id] = found
-    return Plan(stored, pending, _titles(configs))
+    return Plan(stored, pending, titles(configs))
 
 
-def _titles(configs: Sequence[RunConfig]) -> dict[str, str]:
+def titles(configs: Sequence[RunConfig]) -> dict[str, str]:
     """Titles by id, with the keys that vary beyond what a title says."""
     flats = [rows.flatten(resolved(config)) for config in configs]
     keys = rows.varying(flats)
@@ -152,7 +153,8 @@ def summary(record: Record, title: str) -> str:
     head = f"{record.status:11} {title}"
     online = rows.phase_spread(record, "online")
     if online is None:
-        return f"{head}: {record.error or 'no measurement'}"
+        short = OUTSIDE if (record.error or "").startswith(OUTSIDE) else record.error
+        return f"{head}: {short or 'no measurement'}"  # the table says how far outside
     payload = format_bytes(rows.payload_bytes(record, "online"))
     hops = record.phases["online"].hops
     tail = f": {format_spread(online)}, {payload}, {hops} hops"

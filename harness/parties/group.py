@@ -4,6 +4,7 @@ import secrets
 import select
 import selectors
 import signal
+import socket
 import threading
 import time
 from collections import deque
@@ -12,7 +13,7 @@ from contextlib import contextmanager, suppress
 from itertools import chain
 from typing import Any
 
-from harness.errors import FrameError, HandshakeError, PartyFailure
+from harness.errors import FrameError, HandshakeError, PartyFailure, RunnerError
 from harness.parties.control import HARNESS, VERSION, Control, Notice
 from harness.parties.job import Shaping
 from harness.parties.link_check import Calibration
@@ -57,7 +58,7 @@ class PartyGroup:
             secrets.token_bytes(SECRET_BYTES) if not self._runner.secret else self._runner.secret
         )
         self._runner.open()
-        with listen(self._runner.host, self._runner.port) as listener:
+        with self._listener() as listener:
             harness = HarnessAddress(self._runner.host, listener.getsockname()[1], secret.hex())
             for role in ROLES:
                 self._running[role] = self._launch(role, harness)
@@ -76,6 +77,14 @@ class PartyGroup:
             tc=self._runner.tc,
         )
         self.gather("connected")
+
+    def _listener(self) -> socket.socket:
+        """Where parties find the harness. Raises RunnerError."""
+        host, port = self._runner.host, self._runner.port
+        try:
+            return listen(host, port)
+        except OSError as error:
+            raise RunnerError(f"cannot listen at {host}:{port}: {error.strerror}") from None
 
     def compare_clocks(self) -> None:
         """How far each party's CLOCK_MONOTONIC is ahead of the harness's; 0 where it is the same.
@@ -138,7 +147,7 @@ class PartyGroup:
     ) -> dict[tuple[Role, Role], dict[str, Any]]:
         """Measure the links of `pairs`, one after the other, as they are shaped now.
 
-        For each: `measured`, and `outside`, the reasons why it is not what its profile says.
+        For each: `measured`, and `outside`, in what it is not what its profile says (`Deviation`).
         """
         self.send_all("calibrate", pairs=pairs)
         measured = {}

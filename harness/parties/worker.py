@@ -128,7 +128,7 @@ class Worker:
         measurement = initiate(self._end(peer), there, back)
         allowed = PACKETS if self._shaping.shaper == "tc" else None
         outside = judge(measurement, (there, back), allowed)
-        return {"measured": measurement.to_dict(), "outside": outside}
+        return {"measured": measurement.to_dict(), "outside": [asdict(each) for each in outside]}
 
     def _end(self, peer: Role) -> End:
         send, recv = partial(self._party.send, peer), partial(self._party.recv, peer)

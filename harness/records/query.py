@@ -13,8 +13,15 @@ from harness.records.record import PhaseRecord, Record
 from harness.records.stats import Spread, spread
 
 # Keys that leave the numbers of a run that ended well as they are.
-CALIBRATION_KEYS = ("calibration.strict", "calibration.max_age_s")
-QUIET_KEYS = (*NOT_IDENTITY, "network.source", "timeout_s", "trace", *CALIBRATION_KEYS)
+CALIBRATION_KEYS = ("calibration.strict", "calibration.max_age_s", "calibration.patience_s")
+QUIET_KEYS = (
+    *NOT_IDENTITY,
+    "memory.check",
+    "network.source",
+    "timeout_s",
+    "trace",
+    *CALIBRATION_KEYS,
+)
 TIMED_PHASES = ("online", "offline", "prepare")
 
 

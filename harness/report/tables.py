@@ -7,6 +7,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from harness.config.schema import RunConfig
+from harness.parties.link_check import OUTSIDE, REMEDY
 from harness.records import query as rows
 from harness.records.record import Record
 from harness.records.stats import format_bytes, format_ns
@@ -29,6 +31,8 @@ def print_tables(records: Sequence[Record]) -> None:
         print_fitting(list(_layouts(name, columns_of(group), group)))
         for line in _notes(group):
             print(line)
+        if any((record.error or "").startswith(OUTSIDE) for record in group):
+            print(f" {REMEDY}")
         print()
         _print_comparison(name, group)
     if any(record.phases for record in records):
@@ -128,10 +132,19 @@ def _notes(records: Sequence[Record]) -> Iterator[str]:
         head = " ".join([*(_named(column, record) for column in columns), record.status])
         if record.config.get("key_seed") is not None:
             yield f" {head}: keys from key_seed, for tests: they protect nothing ({record.id})"
-        if record.error:
+        if record.error and record.status != "unsupported":
+            yield f" {head}: {record.error} ({show_command(record)})"
+        elif record.error:
             yield f" {head}: {record.error} ({record.id})"
         elif record.network.within_tolerance is False:
             yield f" {head}: * calibration found the link outside tolerance ({record.id})"
+
+
+def show_command(record: Record) -> str:
+    """What prints the whole record."""
+    folder = record.config["results_dir"]
+    where = "" if folder == RunConfig.results_dir else f" results_dir={folder}"
+    return f"permbench show {record.id}{where}"
 
 
 def _is_constant(column: Column, records: Sequence[Record]) -> bool:

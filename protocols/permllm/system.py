@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from protocols.errors import Unsupported
+from protocols.footprint import Footprint, peaks, sizes
 from protocols.party import P0, P1, P2, Phase, Role
 from protocols.permllm import cost
 from protocols.permllm.bfv import MAX_IDS
@@ -19,6 +20,8 @@ from protocols.permllm.options import PermLLMOptions
 from protocols.permllm.programs import answer_frac, program
 from protocols.system import Parts, PhaseCost, System
 from protocols.workload import Argmax, Generation, UserInput, Workload
+
+KERNELS = 430e6  # a party's process, with PermLLM's libraries
 
 
 class PermLLM(System):
@@ -81,6 +84,14 @@ class PermLLM(System):
     def cost(cls, workload: Workload, options: PermLLMOptions) -> dict[Phase, PhaseCost]:
         """Closed forms of `protocols.permllm.cost`."""
         return cost.cost(workload, domain_of(options))
+
+    @classmethod
+    def memory_bytes(cls, workload: Workload, options: PermLLMOptions) -> dict[Role, int]:
+        """P0 keeps integer weights, and makes them from float32; P1 keeps the masked ones."""
+        p0 = Footprint(KERNELS, options.weight_bits / 8, passing=6, element=50)
+        p1 = Footprint(KERNELS + 30e6, resident=8, element=50)
+        p2 = Footprint(KERNELS, element=50)
+        return peaks({P0: p0, P1: p1, P2: p2}, sizes(workload))
 
 
 def _selected_from(workload: Workload) -> int:

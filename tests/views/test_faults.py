@@ -102,6 +102,7 @@ PERMLLM: dict[str, tuple[Walk, Role, int, Fault]] = {
     "q·k: τ0 absent from the dealer's τ1": (ATTENTION, P1, 3, absent("p0p2/scores", 3)),
     "q·k: r and τ0 kept over tokens": (ATTENTION, P1, 3, kept("p0p2/scores")),
     "q·k: μ absent": (ATTENTION, P0, 0, absent("p1p2/scores", 0)),
+    "q·k: μ kept over tokens": (ATTENTION, P0, 0, kept("p1p2/scores")),
     "q: mask a kept over tokens": (ATTENTION, P0, 0, kept("p1p2/q")),
     "k: mask b kept over rows": (ATTENTION, P0, 0, kept("p1p2/k")),
     "p: mask e kept over tokens": (ATTENTION, P0, 0, kept("p1p2/softmax")),
@@ -109,6 +110,7 @@ PERMLLM: dict[str, tuple[Walk, Role, int, Fault]] = {
     "p·v: r_p and τ0 kept over tokens": (ATTENTION, P1, 3, kept("p0p2/sum")),
     "p·v: τ0 absent from the dealer's τ1": (ATTENTION, P1, 3, absent("p0p2/sum", 1)),
     "p·v: μ' absent": (ATTENTION, P0, 0, absent("p1p2/sum", 0)),
+    "p·v: μ' kept over tokens": (ATTENTION, P0, 0, kept("p1p2/sum")),
 }
 
 
@@ -146,6 +148,7 @@ def row_absent(rows: int, row: int) -> Fault:
 
 
 # The session, whether it is arithmetic alone (`rank`), who looks, and the mistake; nothing may be learnt.
+# Not found: Puma's truncation without h0 or z2, which give away a value behind a shift, no sum of words.
 OTHERS: dict[str, tuple[Walk, bool, Role, Fault]] = {
     "mpcformer: a triple for two products, at P0": (PRODUCT, True, P0, kept()),
     "mpcformer: a triple for two products, at P1": (PRODUCT, True, P1, kept()),
@@ -156,10 +159,8 @@ OTHERS: dict[str, tuple[Walk, bool, Role, Fault]] = {
     "mpcformer: weights' mask absent": (MATRIX, True, P1, absent("model/matrix", 0)),
     "mpcformer: a for two products with W": (MATRIX, True, P0, kept()),
     "puma: truncation without w0": (CUT, False, P1, row_absent(4, 0)),
-    "puma: truncation without h0": (CUT, False, P1, row_absent(4, 1)),
     "puma: truncation without z0": (CUT, False, P1, row_absent(4, 3)),
     "puma: truncation without w1": (CUT, False, P0, row_absent(2, 0)),
-    "puma: truncation without z2": (CUT, False, P0, row_absent(2, 1)),
 }
 
 

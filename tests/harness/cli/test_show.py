@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -56,7 +57,7 @@ def test_table(records: list[Record], show: Show) -> None:
     assert any("puma (1 ms, 5 Gbit/s)" in line and "2.50 MB" in line for line in lines)
     failed = [line for line in lines if "failed" in line]
     assert len(failed) == 2
-    assert failed[1] == f" seed 2 failed: P1: killed by signal 9 ({records[4].id})"
+    assert failed[1] == f" seed 2 failed: P1: killed by signal 9 (permbench show {records[4].id})"
 
 
 def test_a_link_outside_tolerance_is_marked(
@@ -167,6 +168,51 @@ def test_csv_is_flat(records: list[Record], show: Show) -> None:
 def test_nothing_to_show_says_how_to_make_it(show: Show) -> None:
     assert "make one with: permbench run" in show()
     assert json.loads(show("--format", "json")) == []
+
+
+def test_one_record_whole(records: list[Record], show: Show, tmp_path: Path) -> None:
+    """What a failed row tells to run: the error, each key, and what the parties said."""
+    failed = replace(records[4], logs={"P1": ["Traceback", "  ValueError: no"], "P0": ["bye"]})
+    store.save(tmp_path, failed)
+    (command,) = re.findall(r"\(permbench show (\w+)\)", show("seed=2"))
+    lines = show(command).splitlines()
+    assert lines[0] == f"failed: layer {failed.id}"
+    assert lines[1] == "  P1: killed by signal 9"
+    assert (
+        "  experiment=layer system=permllm model=gpt2 network=permllm-wan runner=local "
+        in "\n".join(lines)
+    )
+    assert "  experiment.kv_len=128" in lines
+    assert "  seed=2" in lines
+    assert lines[lines.index("log of P1") + 1 :][:2] == ["  Traceback", "    ValueError: no"]
+    whole = show(records[0].id[:8])
+    assert "21.0 ms [20.0–30.0]" in whole
+    assert json.loads(show(command, "--format", "json"))[0]["logs"] == failed.logs
+
+
+@pytest.mark.parametrize(
+    ("argument", "problem"),
+    [
+        ("system=permlm", "system: nothing is called permlm; did you mean permllm?"),
+        ("network=permllm-wan,pumma", "did you mean puma?"),
+        ("status=fialed", "did you mean failed?"),
+        ("experiment=leyer", "did you mean layer?"),
+        ("experimnt.n=4", "did you mean experiment.n?"),
+        ("0123abcd", "0123abcd: no record in "),
+        ("system=permllm,", "system: a list has no spaces"),
+    ],
+)
+def test_a_misspelt_filter_gets_a_guess(
+    argument: str,
+    problem: str,
+    records: list[Record],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["show", f"results_dir={tmp_path}", argument]) == 2
+    error = capsys.readouterr().err
+    assert problem in error
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize("argument", ["netwrk=puma", "puma", "=3"])
