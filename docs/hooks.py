@@ -13,10 +13,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from harness.config.reference import CALL, KeyDoc, keys
-
 from harness.cli.main import VERBS, Parser
 from harness.config.groups import GROUPS, describe, options
+from harness.config.reference import CALL, KeyDoc, keys
 from harness.records import record
 from harness.records.dataframe import COLUMNS
 
