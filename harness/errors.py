@@ -12,6 +12,7 @@ RuntimeError
   PeerError            (of protocols)
     FrameError         bytes are no message
     HandshakeError     no authenticated connection to a peer
+      Refused          it knows the secret, but is not who it must be
 KeyboardInterrupt
   RunInterrupted       Ctrl-C during a run, whose record it carries
 """
@@ -70,6 +71,10 @@ class FrameError(PeerError):
 
 class HandshakeError(PeerError):
     """No authenticated connection to a peer: unreachable, not ours, or too late."""
+
+
+class Refused(HandshakeError):
+    """A peer that knows the secret, but is not who it must be, or comes without TLS, or an old one."""
 
 
 class RunInterrupted(KeyboardInterrupt):

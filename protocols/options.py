@@ -7,13 +7,16 @@ by `doc`: help, `permbench list` and the reference are made from it.
 
 from dataclasses import dataclass
 
+NO_EFFECT = "no_effect"
 
-def doc(meaning: str, values: str = "") -> dict[str, str]:
+
+def doc(meaning: str, values: str = "", no_effect: bool = False) -> dict[str, str]:
     """The metadata of a field that is a key of the command line.
 
-    meaning: one line. values: what is allowed, where the type does not say it.
+    meaning: one line. values: what is allowed, where the type does not say it. no_effect: no number
+    that a run measures depends on it.
     """
-    return {"meaning": meaning, "values": values}
+    return {"meaning": meaning, "values": values, NO_EFFECT: "yes" if no_effect else ""}
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 from baselines.plaintext import cost
 from baselines.plaintext.services import service
 from protocols.errors import Unsupported
-from protocols.footprint import Footprint, peaks, sizes
+from protocols.footprint import Footprint, Need, peaks, sizes
 from protocols.options import NoOptions
 from protocols.party import P0, P1, P2, Phase, Role
 from protocols.system import Parts, PhaseCost, System
@@ -85,7 +85,7 @@ class Plaintext(System):
         return 0.0 if isinstance(workload, Argmax) else 1e-4
 
     @classmethod
-    def memory_bytes(cls, workload: Workload, options: NoOptions) -> dict[Role, int]:
+    def needs(cls, workload: Workload, options: NoOptions) -> dict[Role, Need]:
         """float32 weights at P0."""
         other = Footprint(380e6, element=8)
         tied = isinstance(workload, Generation) and workload.spec.family == "gpt2"

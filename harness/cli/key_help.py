@@ -26,7 +26,9 @@ def _beside(head: str, doc: KeyDoc) -> Iterator[str]:
     if len(first) > COLUMN:
         yield first.rstrip()
         first = " " * COLUMN
-    lines = textwrap.wrap(text, WIDTH - COLUMN, break_long_words=False) or [""]
+    lines = textwrap.wrap(text, WIDTH - COLUMN, break_long_words=False, break_on_hyphens=False) or [
+        ""
+    ]
     yield (first + lines[0]).rstrip()
     yield from (" " * COLUMN + line for line in lines[1:])
 

@@ -6,10 +6,9 @@ from pathlib import Path
 
 from harness.cli.verb_run import compose_points
 from harness.machine.capabilities import require
-from harness.parties.link_check import OUTSIDE, REMEDY
 from harness.progress import make_progress
 from harness.records import store
-from harness.records.record import Record
+from harness.records.record import OUTSIDE, REMEDY, Record
 from harness.report.link_tables import CALIBRATION, print_links
 
 EXAMPLES = """\

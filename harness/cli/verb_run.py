@@ -100,9 +100,9 @@ def _source(plan: runs.Plan, call: Call, progress: Progress) -> runs.Measured:
     for config in plan.pending.values():
         require(config)
     if plan.pending:
-        from harness.machine.room import require_room  # noqa: PLC0415 - torch is slow to import
+        from harness.machine.resources import require_resources  # noqa: PLC0415 - torch is slow to import
 
-        require_room(plan.pending.values())
+        require_resources(plan.pending.values())
     return runs.measured_here(plan, session, progress)
 
 

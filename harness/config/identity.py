@@ -10,6 +10,7 @@ from harness.config.runners import RUNNERS
 from harness.config.schema import EXPERIMENTS, RunConfig, RunnerConfig
 from harness.config.systems import system_schema
 from harness.errors import ConfigError
+from protocols.options import NO_EFFECT
 
 # What a run's numbers do not depend on: where they go, and why they were measured (again).
 NOT_IDENTITY = ("results_dir", "force", "memory")
@@ -35,10 +36,15 @@ def config_hash(config: RunConfig) -> str:
         del data["calibration"][key]
     for key in MEETING:
         data["runner"].pop(key, None)
+    for option in fields(system_schema(config.system.name)):
+        if option.metadata.get(NO_EFFECT):
+            del data["system"][option.name]
     if data["key_seed"] is None:
         del data["key_seed"]  # keys of the operating system, as in records from before that key
     if not data["trace"]:
         del data["trace"]  # a traced run is another one; all others are named as before traces
+    if not data["transport"]["tls"]:
+        del data["transport"]  # as before there was TLS
     text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -23,6 +23,7 @@ KINDS: dict[Any, str] = {
     float: "a number",
     str: "text",
     bool: "true or false",
+    bool | None: "true, false or null",
     int | None: "a whole number or null",
     float | None: "a number or null",
     str | None: "text or null",

@@ -60,7 +60,8 @@ class RemoteRunner(RunnerConfig):
     )
     secret_file: str | None = field(
         metadata=doc(
-            "file with the secret that all share; null: PERMBENCH_SECRET in the environment",
+            "file with the secret that all share, or with one for each of P0, P1, P2; null: "
+            "PERMBENCH_SECRET in the environment",
             "a path or null",
         )
     )
@@ -103,6 +104,14 @@ def with_checkpoint(config: RunConfig) -> RunConfig:
     if not isinstance(config.runner, DockerRunner) or config.model.checkpoint is None:
         return config
     return replace(config, runner=replace(config.runner, p0_folder=config.model.checkpoint))
+
+
+def with_tls(config: RunConfig) -> RunConfig:
+    """`config` with `transport.tls` decided: on where parties may be on several hosts."""
+    if config.transport.tls is not None:
+        return config
+    tls = isinstance(config.runner, DockerRunner | RemoteRunner)
+    return replace(config, transport=replace(config.transport, tls=tls))
 
 
 def _check_docker(runner: DockerRunner) -> None:

@@ -285,6 +285,16 @@ class MemoryConfig:
 
 
 @dataclass(frozen=True)
+class TransportConfig:
+    """What the parties' connections are like."""
+
+    tls: bool | None = field(
+        default=None,
+        metadata=doc("TLS 1.3 on every connection; null: with runner=remote and runner=docker"),
+    )
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """One run."""
 
@@ -325,6 +335,7 @@ class RunConfig:
     )
     trace: bool = field(default=False, metadata=doc("keep what permbench replay needs"))
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
+    transport: TransportConfig = field(default_factory=TransportConfig)
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     force: bool = field(default=False, metadata=doc("measure again what is stored"))
     results_dir: str = field(

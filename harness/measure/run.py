@@ -31,10 +31,11 @@ from harness.measure.verify import Answers
 from harness.parties.faults import Fault
 from harness.parties.group import PartyGroup
 from harness.parties.job import Job, Shaper, Shaping
-from harness.parties.link_check import OUTSIDE, Calibration, calibrate
+from harness.parties.link_check import Calibration, calibrate
 from harness.progress import Progress
 from harness.records.environment import environment
 from harness.records.record import (
+    OUTSIDE,
     Correctness,
     NetworkRecord,
     PhaseRecord,
@@ -114,6 +115,7 @@ class Run:
             cfg.trace,
             self.fault,
             cfg.key_seed,
+            check_memory=cfg.memory.check and cfg.runner.name == "remote",
         )
 
     def check(self) -> None:

@@ -10,11 +10,10 @@ from typing import Protocol
 from harness.config.identity import config_hash, resolved
 from harness.config.schema import GenerateConfig, RunConfig
 from harness.errors import spell
-from harness.parties.link_check import OUTSIDE
 from harness.progress import Progress
 from harness.records import query as rows
 from harness.records import store
-from harness.records.record import Record
+from harness.records.record import OUTSIDE, Record
 from harness.records.stats import format_bytes, format_spread
 
 BAD = ("failed", "timeout", "incorrect")

@@ -9,15 +9,11 @@ from typing import Any
 
 from harness.progress import Progress
 from harness.records.environment import usable_cores
+from harness.records.record import OUTSIDE
 from netem.tolerance import Deviation
 from protocols.party import Role
 
 FIRST_WAIT_S = 1.0  # before a link is measured again; each wait is twice as long as the one before
-OUTSIDE = "link outside tolerance"
-REMEDY = (
-    "wait until other programs are done (permbench doctor), choose a network that this machine carries "
-    "(permbench calibrate network=…), or measure all the same and mark it: calibration.strict=false"
-)
 Pairs = tuple[tuple[Role, Role], ...]
 Measure = Callable[[Pairs], Mapping[tuple[Role, Role], Mapping[str, Any]]]
 

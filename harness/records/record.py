@@ -15,6 +15,11 @@ from harness.errors import RecordError
 # 2: a frame's header is shorter, and the emulated link stands at the receiver. Records of before would
 # mix with ones that they cannot be compared with.
 SCHEMA = 2
+OUTSIDE = "link outside tolerance"  # how the error of a refused run begins
+REMEDY = (
+    "wait until other programs are done (permbench doctor), choose a network that this machine carries "
+    "(permbench calibrate network=…), or measure all the same and mark it: calibration.strict=false"
+)
 Status = Literal["ok", "unsupported", "failed", "timeout", "incorrect"]
 
 

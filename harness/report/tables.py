@@ -8,9 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.config.schema import RunConfig
-from harness.parties.link_check import OUTSIDE, REMEDY
 from harness.records import query as rows
-from harness.records.record import Record
+from harness.records.record import OUTSIDE, REMEDY, Record
 from harness.records.stats import format_bytes, format_ns
 from harness.report import comparison
 from harness.report.columns import Column, columns_of, identity_columns, sort_key

@@ -37,6 +37,19 @@ complete -C $argv[2] | string split -f1 \\t
 }
 
 
+def completed(shell: str, line: str, script: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """What `shell` would offer at the end of `line`."""
+    if (program := shutil.which(shell)) is None:
+        pytest.skip(f"{shell} is not here")
+    assert main(["completion", shell]) == 0
+    script.write_text(capsys.readouterr().out, encoding="utf-8")
+    first = {"bash": ["-c", DRIVERS[shell], "x"], "zsh": ["-fc", DRIVERS[shell], "x"]}
+    argv = [program, *first.get(shell, ["-c", DRIVERS[shell]]), str(script), line]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert not done.stderr
+    return done.stdout.split()
+
+
 @pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize(
     ("line", "found"),
@@ -55,17 +68,17 @@ complete -C $argv[2] | string split -f1 \\t
 def test_a_shell_completes(
     shell: str, line: str, found: set[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if (program := shutil.which(shell)) is None:
-        pytest.skip(f"{shell} is not here")
-    assert main(["completion", shell]) == 0
-    script = tmp_path / "script"
-    script.write_text(capsys.readouterr().out, encoding="utf-8")
-    first = {"bash": ["-c", DRIVERS[shell], "x"], "zsh": ["-fc", DRIVERS[shell], "x"]}
-    argv = [program, *first.get(shell, ["-c", DRIVERS[shell]]), str(script), line]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
-    assert not done.stderr
-    given = {word.rpartition("=")[2] if "=" in line else word for word in done.stdout.split()}
+    words = completed(shell, line, tmp_path / "script", capsys)
+    given = {word.rpartition("=")[2] if "=" in line else word for word in words}
     if line.startswith("permbench run") and "=" not in line and "--" not in line:
         given = {f"{word.partition('=')[0]}=" for word in given}  # zsh adds =, fish a value too
     assert found <= given
     assert len(given) == len(found) or shell == "fish"  # which finds what has it inside, too
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_the_last_value_of_a_list_is_completed(
+    shell: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (word,) = completed(shell, "permbench run -m network=puma,nex", tmp_path / "script", capsys)
+    assert word == {"bash": "puma,nexus", "zsh": "nexus"}[shell]  # zsh keeps what is there

@@ -11,9 +11,9 @@ from harness.measure.session import Session
 from harness.measure.sweep import summary
 from harness.parties import link_check
 from harness.parties.group import PartyGroup
-from harness.parties.link_check import OUTSIDE, REMEDY, Calibration, calibrate
+from harness.parties.link_check import Calibration, calibrate
 from harness.progress import PlainProgress
-from harness.records.record import Record
+from harness.records.record import OUTSIDE, REMEDY, Record
 from harness.report.tables import print_tables
 from netem.tolerance import Deviation
 from protocols.party import P0, P1, Role
