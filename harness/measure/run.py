@@ -256,13 +256,14 @@ def record_of(run: Run, outcome: Outcome, links: MeasuredLinks | None = None) ->
         steps=outcome.steps,
         correctness=outcome.correctness,
         environment=environment(REPO) | {"image": links.image if links else None},
-        logs=outcome.logs | ({LINK_LOG: links.calibration.outside} if _is_off(links) else {}),
+        logs=outcome.logs | _link_log(links),
         generated=outcome.generated,
     )
 
 
-def _is_off(links: MeasuredLinks | None) -> bool:
-    return links is not None and bool(links.calibration.outside)
+def _link_log(links: MeasuredLinks | None) -> dict[str, list[str]]:
+    outside = links.calibration.outside if links else []
+    return {LINK_LOG: outside} if outside else {}
 
 
 def _network_record(run: Run, outcome: Outcome, links: MeasuredLinks | None) -> NetworkRecord:

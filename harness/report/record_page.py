@@ -26,8 +26,8 @@ def print_record(record: Record) -> None:
     if record.phases:
         print_tables([record])
         print_steps([record])
-    for role, lines in record.logs.items():
-        _print_section(f"log of {role}", iter(lines))
+    for role, log in record.logs.items():
+        _print_section(f"log of {role}", iter(log))
 
 
 def _print_section(title: str, lines: Iterator[str]) -> None:

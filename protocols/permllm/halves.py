@@ -15,9 +15,11 @@ Whoever holds one half learns nothing of W; both together are W.
 
 import mmap
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from math import prod
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -26,6 +28,7 @@ from torch import Tensor
 
 from protocols.arith import tiles
 from protocols.arith.prg import Stream
+from protocols.errors import Unsupported
 
 Product = Callable[[Tensor, Tensor], Tensor]  # weight (rows, k), x (n, k) → (n, rows)
 Draw = Callable[[Stream, int], Tensor]  # the next so many rows of a mask
@@ -140,7 +143,13 @@ class OnDisk:
     The kernel frees its space when the process ends, by a kill as well: nothing is left to remove.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, total: int) -> None:
+        """Raises Unsupported for no folder, or one whose disk has no room for `total` bytes."""
+        if not Path(folder).is_dir():
+            raise Unsupported(f"store_dir={folder} is no folder: name one that exists")
+        if total > (free := shutil.disk_usage(folder).free):
+            text = f"masked weights take {total / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
+            raise Unsupported(f"store_dir={folder}: {text}: name a folder on a larger disk")
         self._folder = folder
 
     def __call__(self, size: int) -> Tensor:

@@ -185,10 +185,10 @@ class TransformerLayer:
         qkv = self._ctx.truncate(self._linears.qkv(x, extra), extra)
         q, k, v = self._positioned(qkv, tokens)
         n = x.shape[0] // len(self._ctx.steps)
-        rows = [
-            self._attend(*(part.narrow(1, at * n, n) for part in (q, k, v)), prefix=tokens.prefix)
-            for at in self._ctx.each_step()
-        ]
+        rows = []
+        for at in self._ctx.each_step():
+            own = [part.narrow(1, at * n, n) for part in (q, k, v)]
+            rows.append(self._attend(own[0], own[1], own[2], tokens.prefix))
         return self._linears.out(Masked.cat(rows, dim=0))
 
     def _attend(self, q: Masked, k: Masked, v: Masked, prefix: int) -> Masked:

@@ -23,7 +23,7 @@ from protocols.permllm.bfv import MAX_IDS
 from protocols.permllm.context import Context
 from protocols.permllm.domain import domain_of
 from protocols.permllm.halves import OnDisk, in_memory
-from protocols.permllm.needs import needs
+from protocols.permllm.needs import disk_bytes, needs
 from protocols.permllm.options import PermLLMOptions
 from protocols.permllm.programs import answer_frac, program
 from protocols.system import Parts, PhaseCost, System
@@ -41,10 +41,13 @@ class PermLLM(System):
     )
 
     def build(self) -> None:
-        """P0's weights are folded and rounded here."""
+        """P0's weights are folded and rounded here. Raises Unsupported where `store_dir` is no folder
+        or its disk has no room for what this role will store."""
         options = self.options
         holder = P1 if options.mask_holder == "user" else P2
-        memory = in_memory if options.store_dir is None else OnDisk(options.store_dir)
+        memory = in_memory
+        if options.store_dir is not None and self.party.role == holder:
+            memory = OnDisk(options.store_dir, disk_bytes(self.workload, options))
         self._ctx = Context(self.party, self.key_seed, domain_of(options), holder, memory)
         self._batches = batches(self.workload, options)
         self._ahead: Aside | None = None

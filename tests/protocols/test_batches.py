@@ -1,16 +1,19 @@
 """PermLLM's offline pass in batches: the same answers and bytes, and material that is used once."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from protocols.arith.prg import Prg
+from protocols.errors import PeerGone, Unsupported
 from protocols.memory import MemoryParty, run_parties
 from protocols.party import P0, P1, P2, ROLES, Role
 from protocols.permllm.batches import batches, step_bytes
@@ -208,7 +211,7 @@ def test_a_store_is_readable_by_its_owner_alone_and_gone_after_a_kill(tmp_path: 
     code = (
         "import os, sys\n"
         "from protocols.permllm.halves import OnDisk\n"
-        "memory = OnDisk(sys.argv[1])(1 << 20)\n"
+        "memory = OnDisk(sys.argv[1], 0)(1 << 20)\n"
         "memory[:] = 7\n"
         "line = next(l for l in open('/proc/self/maps') if sys.argv[1] in l)\n"
         "inode = os.stat('/proc/self/map_files/' + line.split()[0]) if os.geteuid() == 0 else None\n"
@@ -230,7 +233,7 @@ def test_a_store_is_readable_by_its_owner_alone_and_gone_after_a_kill(tmp_path: 
 
 def test_a_store_without_room_says_so_before_it_is_used(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"[Nn]o space|too large"):
-        OnDisk(str(tmp_path))(1 << 60)
+        OnDisk(str(tmp_path), 0)(1 << 60)
 
 
 @pytest.mark.parametrize(
@@ -254,23 +257,43 @@ def test_a_step_outside_the_plan_is_never_dealt() -> None:
         assert flat == list(range(len(steps(work))))
 
 
-def test_what_a_run_needs_follows_from_its_shape_and_its_store(tmp_path: Path) -> None:
-    """ChatGLM-6B: tied layers and distinct ones on disk fit 23 GB, distinct ones in memory and a long
-    prefill do not; on disk go 8 bytes a weight and 6 for each entry of a table."""
+def test_memory_grows_with_what_is_kept() -> None:
+    """Distinct layers need more than 24 GB in memory, and fit with the masked weights on disk; a long
+    prefill keeps material in every layer."""
     spec = replace(small("glm"), n_layers=28, d_model=4096, n_heads=32, d_ff=16384, vocab=130528)
-    tied = Generation(spec, 8, 33, tie_layers=True)
-    distinct, disk = Generation(spec, 8, 9), {"weights_store": "disk", "store_dir": str(tmp_path)}
+    disk = PermLLMOptions(weights_store="disk", store_dir="/tmp")
+    distinct = Generation(spec, 8, 9)
 
-    def memory(work: Workload, **options: object) -> int:
-        needs = PermLLM.needs(work, PermLLMOptions(**options))  # type: ignore[arg-type]
-        return sum(need.memory_bytes for need in needs.values())
+    def total(work: Workload, options: PermLLMOptions) -> float:
+        needs = PermLLM.needs(work, options).values()
+        return float(sum(need.memory_bytes for need in needs)) / 1e9
 
-    assert memory(tied) < 23e9 < memory(distinct)
-    assert memory(distinct, **disk) < 23e9 < memory(replace(tied, prompt_len=2000))
-    assert memory(Layer(replace(spec, max_positions=65536), 32768, 32768)) > 23e9
-    stored = PermLLM.needs(distinct, PermLLMOptions(**disk))[P1]  # type: ignore[arg-type]
-    assert 48e9 < stored.disk_bytes < 60e9
-    assert stored.folder == str(tmp_path)
+    tied = replace(distinct, new_tokens=33, tie_layers=True)
+    assert 14 < total(tied, PermLLMOptions()) < 24
+    assert total(distinct, PermLLMOptions()) > 60
+    assert 14 < total(distinct, disk) < 24
+    assert total(replace(tied, prompt_len=2000), PermLLMOptions()) > 60
+    stored = PermLLM.needs(distinct, disk)[P1]
+    assert (stored.folder, 49 < stored.disk_bytes / 1e9 < 60) == ("/tmp", True)
+    at_dealer = PermLLM.needs(tied, PermLLMOptions(mask_holder="dealer"))
+    assert at_dealer[P2].memory_bytes > 10e9 > at_dealer[P1].memory_bytes
+
+
+def test_a_store_without_room_is_refused_before_anything_is_sent(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    sent: list[object] = []
+    monkeypatch.setattr(MemoryParty, "send", lambda *args: sent.append(args))
+    missing = PermLLMOptions(weights_store="disk", store_dir=str(tmp_path / "none"))
+    with pytest.raises((Unsupported, PeerGone), match=r"is no folder|has left"):
+        play(PermLLM, Layer(small("glm"), 1, 3), missing)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    small_disk = PermLLMOptions(weights_store="disk", store_dir=str(tmp_path))
+    with pytest.raises(Unsupported, match="masked weights take"):
+        OnDisk(str(tmp_path), 2000)
+    with pytest.raises(Unsupported, match="masked weights take"):
+        play(PermLLM, Layer(small("glm"), 1, 3), small_disk)
+    assert not [s for s in sent if s[0].role == P1]  # type: ignore[index]
 
 
 @pytest.mark.parametrize("family", GENERATING)
