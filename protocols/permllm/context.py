@@ -246,21 +246,26 @@ class Step:
         """Messages to the other roles."""
         return self.ctx.party
 
+    @property
+    def _material(self) -> str:
+        """A step may hold another of its name: each has material of its own."""
+        return f"{self.name} ({type(self).__name__})"
+
     def keep(self, *pieces: Any) -> None:
         """For this step's online pass, where it is the only one under way."""
         (step,) = self.ctx.steps
-        self.ctx.ledger.keep(step, self.name, *pieces)
+        self.ctx.ledger.keep(step, self._material, *pieces)
 
     def keep_each(self, *tensors: Tensor) -> None:
         """For the online pass of every step under way: an equal part of each tensor's first
         dimension."""
         parts = [tensor.tensor_split(len(self.ctx.steps)) for tensor in tensors]
         for step, *pieces in zip(self.ctx.steps, *parts, strict=True):
-            self.ctx.ledger.keep(step, self.name, *pieces)
+            self.ctx.ledger.keep(step, self._material, *pieces)
 
     def take(self) -> tuple[Any, ...]:
         """What was kept for the step that is walked online."""
-        return self.ctx.ledger.take(self.ctx.steps.start, self.name)
+        return self.ctx.ledger.take(self.ctx.steps.start, self._material)
 
     def receive(
         self, source: Role, *shapes: tuple[int, ...], dtype: torch.dtype | None = None

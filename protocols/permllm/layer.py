@@ -10,6 +10,10 @@
     hops 11-12  W_up, GeLU or SwiGLU under permutation     P0 → P1 → P0
     (local)     W_down, residual
 
+Offline several decode steps are walked at once, a row each: all steps but attention's take these rows
+together, under masks, pads and permutations of their own; attention takes one step after the other,
+because each sees one key more.
+
 The residual stream stays at LINEAR_FRAC, where linear layers deliver, so it is never truncated.
 Norm gains and biases are folded into the next linear layer by P0, so that P1 never holds them; where
 the residual needs the normed tensor itself (GLM, BERT) a diagonal layer applies them. BERT, whose

@@ -41,7 +41,10 @@ class Ledger:
         self._burnt.add(step)
 
     def keep(self, step: int, name: str, *pieces: Any) -> None:
-        """Of the offline pass, for protocol step `name` of `step`."""
+        """Of the offline pass, for protocol step `name` of `step`. Raises RuntimeError where something
+        was kept under that name: it would be lost."""
+        if (step, name) in self._kept:
+            raise RuntimeError(f"{name} has material for step {step} already")
         self._kept[step, name] = pieces
 
     def take(self, step: int, name: str) -> tuple[Any, ...]:

@@ -2,14 +2,16 @@
 
     P0:  Δy = W·Δx + [W·λx − λy] + b          the bracket is the offline correlation
 
-Prepare (once per model): U is uniform, from the stream of P0 and the dealer; P1 gets W − U.
-Offline: w0 from the stream of P0 and the dealer; the dealer computes w1 = U·λx − w0; P1 draws λy
-(with the dealer) and returns (W − U)·λx + w1 − λy, so that P0's bracket is that plus w0. Of a mask
-λy = m·2^s + ℓ that will be truncated P1 knows m alone; the dealer takes ℓ from w1.
+Prepare (once per model): U is uniform, from a key of P0 and the dealer; P1 gets W − U. With
+mask_holder=dealer the two change places (`halves`): the key is one of P0 and P1 alone, and the dealer
+gets W − U. Offline, with the rows of all steps that are walked at once: w0 from the stream of P0 and
+the dealer; the dealer computes w1 = U·λx − w0; P1 draws λy (with the dealer) and returns
+(W − U)·λx + w1 − λy, so that P0's bracket is that plus w0. Of a mask λy = m·2^s + ℓ that will be
+truncated P1 knows m alone; the dealer takes ℓ from w1.
 
 | phase | from | to | what | payload | hop |
 |---|---|---|---|---|---|
-| prepare | P0 | P1 | W − U, in blocks | 8·m·k | 2 |
+| prepare | P0 | P1 (P2) | W − U, in blocks | 8·m·k | 2 |
 | offline | P2 | P1 | w1 | 8·n·m | 1 |
 | offline | P1 | P0 | (W − U)·λx + w1 − λy | 8·n·m | 2 |
 

@@ -135,7 +135,7 @@ class Permuted(Step):
     ) -> None:
         super().__init__(ctx, name)
         self._function = function
-        self._revealed = Revealed(ctx, f"{name}/seen", window_frac, hidden)
+        self._revealed = Revealed(ctx, name, window_frac, hidden)
 
     def __call__(self, inputs: list[Masked], out_frac: int, rows: int = 1) -> Masked:
         """Inputs of one shape and scale → one output of that shape at scale `out_frac`. rows: of all

@@ -42,7 +42,7 @@ class Selection(Step):
 
     def __init__(self, ctx: Context, name: str) -> None:
         super().__init__(ctx, name)
-        self._revealed = Revealed(ctx, f"{name}/seen")
+        self._revealed = Revealed(ctx, name)
         self._selector: Selector | None = None  # P1
         self._server: Server | None = None  # P0
         self._seen = torch.empty(0)  # P1

@@ -8,20 +8,23 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
 
 from protocols.arith.prg import Prg
-from protocols.errors import PeerGone, Unsupported
+from protocols.errors import Unsupported
 from protocols.memory import MemoryParty, run_parties
-from protocols.party import P0, P1, P2, ROLES, Role
+from protocols.party import P0, P1, P2, ROLES, Party, Role
 from protocols.permllm.batches import batches, step_bytes
 from protocols.permllm.context import Context
 from protocols.permllm.domain import Ring64
 from protocols.permllm.halves import OnDisk
 from protocols.permllm.ledger import Ledger
+from protocols.permllm.masked import Masked
 from protocols.permllm.options import PermLLMOptions
+from protocols.permllm.permuted import Revealed
 from protocols.permllm.system import PermLLM
 from protocols.workload import Generation, Layer, Linear, Workload, steps
 from tests.play import SEED, declared, play, small
@@ -282,18 +285,20 @@ def test_memory_grows_with_what_is_kept() -> None:
 def test_a_store_without_room_is_refused_before_anything_is_sent(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    sent: list[object] = []
-    monkeypatch.setattr(MemoryParty, "send", lambda *args: sent.append(args))
-    missing = PermLLMOptions(weights_store="disk", store_dir=str(tmp_path / "none"))
-    with pytest.raises((Unsupported, PeerGone), match=r"is no folder|has left"):
-        play(PermLLM, Layer(small("glm"), 1, 3), missing)
+    """Its holder is built in no phase, without a message; the others do not look."""
+    work = Layer(small("glm"), 1, 3)
+
+    def build(role: Role, folder: Path) -> None:
+        options = PermLLMOptions(weights_store="disk", store_dir=str(folder))
+        PermLLM(cast(Party, SimpleNamespace(role=role)), work, 1, options)
+
+    with pytest.raises(Unsupported, match="is no folder"):
+        build(P1, tmp_path / "none")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
-    small_disk = PermLLMOptions(weights_store="disk", store_dir=str(tmp_path))
     with pytest.raises(Unsupported, match="masked weights take"):
-        OnDisk(str(tmp_path), 2000)
-    with pytest.raises(Unsupported, match="masked weights take"):
-        play(PermLLM, Layer(small("glm"), 1, 3), small_disk)
-    assert not [s for s in sent if s[0].role == P1]  # type: ignore[index]
+        build(P1, tmp_path)
+    build(P0, tmp_path)
+    build(P2, tmp_path)
 
 
 @pytest.mark.parametrize("family", GENERATING)
@@ -330,3 +335,20 @@ def test_what_fails_ahead_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     options = PermLLMOptions(offline_batch=2, offline_ahead=True)
     with pytest.raises(ZeroDivisionError, match="the cause"):
         play(PermLLM, Generation(small("gpt2"), 3, 7), options)
+
+
+def test_every_step_of_a_batch_has_its_own_permutations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Independent ones: one for all steps would let P1 align what it sees over tokens."""
+    dealt: list[torch.Tensor] = []
+    offline = Revealed.offline
+
+    def note(step: Revealed, inputs: list[Masked], rows: int = 1) -> torch.Tensor | None:
+        index = offline(step, inputs, rows)
+        if step.role == P0 and index is not None:
+            dealt.extend(index)
+        return index
+
+    monkeypatch.setattr(Revealed, "offline", note)
+    play(PermLLM, Generation(small("gpt2"), 3, 6), evaluations=1)
+    long = [tuple(index.tolist()) for index in dealt if len(index) >= 20]
+    assert len(set(long)) == len(long) > 20

@@ -78,14 +78,14 @@ def test_a_mask_is_the_same_from_any_row_on_and_uniform() -> None:
     assert abs(ones - bits / 2) < 5 * bits**0.5 / 2
 
 
-@pytest.mark.parametrize("vectors", [True, False])
+@pytest.mark.parametrize("vector", [True, False])
 def test_a_keystream_is_what_the_library_makes(
-    vectors: bool, monkeypatch: pytest.MonkeyPatch
+    vector: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From the start, and from a block whose number needs more than 32 bits."""
-    if vectors and not native.HAS_AES:
+    if vector and not native.HAS_AES:
         pytest.skip("the processor has no vector AES")
-    monkeypatch.setattr(keystream, "HAS_AES", vectors)
+    monkeypatch.setattr(keystream, "HAS_AES", vector)
     out = torch.empty(4096, dtype=torch.uint8)
     Keystream(KEY).fill(out)
     assert torch.equal(out, Stream(KEY).int64(512).view(torch.uint8))

@@ -96,13 +96,13 @@ PERMLLM: dict[str, tuple[Walk, Role, int, Fault]] = {
     "Wx: λy kept over tokens": (LINEAR, P0, 0, kept("p1p2/linear")),
     "W: V absent, the dealer has W": (SWAPPED, P2, 1, absent("model/linear", 0)),
     "Wx: w0 kept over tokens, W at the dealer": (SWAPPED, P1, 1, kept("p0p2/linear")),
-    "f(x): t absent, P1 has λ and π(λ)": (GELU, P1, 2 * FEW, absent("p0p2/gelu/seen", 0)),
-    "f(x): t kept over tokens": (GELU, P1, 2 * FEW, kept("p0p2/gelu/seen")),
+    "f(x): t absent, P1 has λ and π(λ)": (GELU, P1, 2 * FEW, absent("p0p2/gelu", 0)),
+    "f(x): t kept over tokens": (GELU, P1, 2 * FEW, kept("p0p2/gelu")),
     "f(x): μ absent": (GELU, P0, 0, absent("p1p2/gelu", 0)),
     "f(x): λ' absent": (GELU, P0, 0, absent("p1p2/gelu", 1)),
     "f(x): λ' = μ": (GELU, P0, 0, doubled("p1p2/gelu", 0, 1)),
     "f(x): μ and λ' kept over tokens": (GELU, P0, 0, kept("p1p2/gelu")),
-    "logits: t kept over tokens": (ARGMAX, P1, 2 * FEW, kept("p0p2/select/seen")),
+    "logits: t kept over tokens": (ARGMAX, P1, 2 * FEW, kept("p0p2/select")),
     "q·k: r_q absent": (ATTENTION, P1, 3, absent("p0p2/scores", 0)),
     "q·k: r_k = r_q": (ATTENTION, P1, 3, doubled("p0p2/scores", 0, 1)),
     "q·k: r_v = r_k": (ATTENTION, P1, 3, doubled("p0p2/scores", 1, 2)),
@@ -217,7 +217,7 @@ def test_draws_of_permutations_that_nobody_draws(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(permuted, "permutation_index", none)
     after = draws(watch(GELU), P2)
-    assert {name for name in before if before[name] != after[name]} == {"k02 gelu/seen"}
+    assert {name for name in before if before[name] != after[name]} == {"k02 gelu"}
 
 
 @pytest.mark.parametrize("name", SYSTEMS)

@@ -57,7 +57,7 @@ LAYER = {
     "k02 past/k": "int64 2",  # r
     "k12 past/v": "int64 2",  # d
     "k02 past/v": "int64 2",  # r
-    "k02 layer/norm1/seen": "permutation 4, permutation 2, int32 4, int32 4",  # π in rows, of rows; t; ρ
+    "k02 layer/norm1": "permutation 4, permutation 2, int32 4, int32 4",  # π in rows, of rows; t; ρ
     "k12 layer/norm1": "int64 4, int64 4",  # μ, λ'
     "k02 model/layer/qkv": "",  # U, by its key: not drawn in order
     "k02 layer/qkv": "int64 12",  # w0
@@ -67,7 +67,7 @@ LAYER = {
     "k2 layer/rotary": "int32 8",  # ℓ
     "k02 layer/scores": "int64 4, int64 4, int64 4, int64 6",  # r of q, k, v; τ0
     "k12 layer/scores": "int64 6",  # μ
-    "k02 layer/softmax/seen": "permutation 6, permutation 2, int32 6, int32 6",
+    "k02 layer/softmax": "permutation 6, permutation 2, int32 6, int32 6",
     "k12 layer/softmax": "int64 6, int64 6",
     "k02 layer/sum": "int64 6, int64 4",  # r of p, τ0
     "k12 layer/sum": "int64 4",  # m of μ'
@@ -75,12 +75,12 @@ LAYER = {
     "k02 model/layer/out": "",
     "k02 layer/out": "int64 4",
     "k12 layer/out": "int64 4",
-    "k02 layer/norm2/seen": "permutation 4, permutation 2, int32 4, int32 4",
+    "k02 layer/norm2": "permutation 4, permutation 2, int32 4, int32 4",
     "k12 layer/norm2": "int64 4, int64 4",
     "k02 model/layer/up": "",
     "k02 layer/up": "int64 4",
     "k12 layer/up": "int64 4",
-    "k02 layer/activation/seen": "permutation 2, permutation 1, int32 4, int32 4",  # t and ρ of two inputs
+    "k02 layer/activation": "permutation 2, permutation 1, int32 4, int32 4",  # t and ρ of two inputs
     "k12 layer/activation": "int64 2, int64 2",
     "k02 model/layer/down": "",
     "k02 layer/down": "int64 4",

@@ -13,7 +13,7 @@ from harness.machine.capabilities import missing_for_netns
 from harness.machine.docker_daemon import _unreachable
 from harness.measure.session import Session
 from harness.progress import PlainProgress
-from netem.probe import namespaces_missing
+from netem import probe
 from protocols.errors import Unsupported
 from protocols.footprint import Need, sizes
 from protocols.party import P1
@@ -201,11 +201,8 @@ def test_what_is_missing_is_installed_and_what_is_stopped_is_started(
 
 
 def test_missing_tools_are_named_with_their_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (capabilities, namespaces_missing.__globals__):
-        if isinstance(module, dict):
-            monkeypatch.setitem(module, "find", lambda name: None)
-        else:
-            monkeypatch.setattr(module, "find", lambda name: None)
+    for module in (capabilities, probe):
+        monkeypatch.setattr(module, "find", lambda name: None)
     found = missing_for_netns()
     assert found is not None
     assert (found.why, found.remedy) == ("ip not found", "sudo apt-get install iproute2 ethtool")
