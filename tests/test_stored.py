@@ -22,12 +22,12 @@ OPAQUE = (type, types.ModuleType, types.BuiltinFunctionType, MemoryParty, thread
 
 
 def wide(family: Family) -> TransformerSpec:
-    """Wide enough for its matrices to outweigh the rest."""
-    return TransformerSpec(family, family, 2, 128, 4, 256, 1000, 16)
+    """Wide enough for its matrices to outweigh the rest, which are whole tiles."""
+    return TransformerSpec(family, family, 2, 128, 4, 256, 1024, 16)
 
 
 WORKLOADS: list[Workload] = [
-    Linear(1, 100, 60),
+    Linear(1, 128, 64),  # whole tiles: PermLLM keeps masked weights in such
     Layer(wide("gpt2"), 1, 4),
     Layer(wide("llama"), 1, 4),
     *[Generation(wide(family), 3, 1) for family in ("gpt2", "llama")],
