@@ -4,6 +4,7 @@ Colours are Okabe and Ito's, which colour-blind readers can tell apart, less the
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -35,7 +36,7 @@ OWN = {
 SPARE = tuple((colour, marker) for marker in "PX*p<>" for colour in ("#E69F00", "#56B4E9"))
 # Several lines of one system: the same marker, other dashes, paler and paler.
 DASHES = ("-", (0, (5, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (2, 1)))
-PALER = (0.0, 0.3, 0.5, 0.65)
+PALEST = 0.6
 
 
 def system_of(record: Record) -> str:
@@ -43,6 +44,11 @@ def system_of(record: Record) -> str:
     system = record.config["system"]
     reused = system["name"] == "mpcformer" and system.get("reuse_weight_masks")
     return f"{system['name']}{', masks reused' if reused else ''}"
+
+
+def rank_of(system: str) -> tuple[int, str]:
+    """Its place in a legend: ours first, as in `OWN`."""
+    return (list(OWN).index(system) if system in OWN else len(OWN)), system
 
 
 def styles_of(systems: Sequence[str]) -> dict[str, Style]:
@@ -67,10 +73,14 @@ def name_of(record: Record) -> str:
 
 def line_styles(systems: Sequence[str]) -> list[Style]:
     """The look of several lines, by the system of each."""
-    styles, seen = styles_of(systems), dict.fromkeys(systems, 0)
+    styles, count = styles_of(systems), Counter(systems)
+    seen: Counter[str] = Counter()
     found = []
     for system in systems:
-        found.append(_nth(styles[system], seen[system]))
+        by = PALEST * seen[system] / max(count[system] - 1, 2)
+        dash = DASHES[seen[system] % len(DASHES)]
+        colour = paler(styles[system].colour, by)
+        found.append(replace(styles[system], colour=colour, dash=dash))
         seen[system] += 1
     return found
 
@@ -89,11 +99,7 @@ def distinct_colours(systems: Sequence[str]) -> list[str]:
     return found
 
 
-def _nth(style: Style, place: int) -> Style:
-    step = place % len(DASHES)
-    return replace(style, colour=paler(style.colour, PALER[step]), dash=DASHES[step])
-
-
 def paler(colour: str, by: float) -> str:
     """A colour mixed with white; 0: as it is."""
-    return to_hex([part + (1 - part) * by for part in to_rgb(colour)]) if by else colour
+    red, green, blue = (part + (1 - part) * by for part in to_rgb(colour))
+    return to_hex((red, green, blue)) if by else colour

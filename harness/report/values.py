@@ -29,6 +29,8 @@ class Value:
 
     def tick(self, number: float) -> str:
         """A short spelling, for an axis."""
+        if number == 0:
+            return "0"
         digits, *unit = self.text(number).split(" ")
         return " ".join([f"{float(digits):g}", *unit])
 
