@@ -1,24 +1,40 @@
-# Each target works in a fresh clone: it creates .venv once and installs into it.
+# Each target works in a fresh clone: it creates .venv once and installs what it needs into it.
+# PIP_CONSTRAINT=requirements.lock before a target takes exactly the versions that were tested.
 PYTHON ?= python3
 BIN := .venv/bin
+# PyTorch without CUDA: auto (where there is no NVIDIA GPU and the index answers), cpu (always) or
+# default (whatever pip finds). To change it later: rm -r .venv
+TORCH ?= auto
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: demo test check install
+.PHONY: demo test check install lock
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet torch==2.13.0
+	torch=$$($(BIN)/python tools/torch_index.py '$(TORCH)' '$(TORCH_INDEX)' torch==2.13.0) \
+	  && $(BIN)/pip install --quiet $$torch
+	$(BIN)/pip install --quiet -e .
+	touch $@
+
+.venv/dev: .venv/installed
 	$(BIN)/pip install --quiet -e '.[dev]'
 	touch $@
 
 install: .venv/installed
 
-demo: install
+demo: .venv/installed
 	$(BIN)/permbench demo
 
-test: install
+test: .venv/dev
 	$(BIN)/python -m pytest
 
-check: install
+check: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The versions of this .venv, without those of local builds, for requirements.lock.
+lock: .venv/dev
+	{ sed '/^#/!Q' requirements.lock; \
+	  $(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//'; } > .venv/lock
+	mv .venv/lock requirements.lock

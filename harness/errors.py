@@ -12,6 +12,7 @@ RuntimeError
   PeerError            (of protocols)
     FrameError         bytes are no message
     HandshakeError     no authenticated connection to a peer
+      Refused          it knows the secret, but is not who it must be
 KeyboardInterrupt
   RunInterrupted       Ctrl-C during a run, whose record it carries
 """
@@ -72,6 +73,10 @@ class HandshakeError(PeerError):
     """No authenticated connection to a peer: unreachable, not ours, or too late."""
 
 
+class Refused(HandshakeError):
+    """A peer that knows the secret, but is not who it must be, or comes without TLS, or an old one."""
+
+
 class RunInterrupted(KeyboardInterrupt):
     """Ctrl-C during a run; `record` is what is known of it (a `Record`)."""
 
@@ -85,10 +90,14 @@ def rejected(key: str, given: object, allowed: str) -> ConfigError:
     return ConfigError(key, f"got {spell(given)}, must be {allowed}")
 
 
-def unknown(key: str, what: str, allowed: Iterable[str], parent: str = "") -> ConfigError:
-    """The error for a name that is none of `allowed`; `parent` prefixes a suggested key."""
+def unknown(
+    key: str, what: str, allowed: Iterable[str], parent: str = "", of: str | None = None
+) -> ConfigError:
+    """The error for a name that is none of `allowed`: the key's, or `of`, a value of it. `parent`
+    prefixes a suggested key."""
     names = list(allowed)
-    guess = close_match(key.rpartition(".")[2], names)
+    parts = (key.rpartition(".")[2], key, key.partition(".")[0]) if of is None else (of,)
+    guess = next((found for part in parts if (found := close_match(part, names))), None)
     hint = f"did you mean {parent}{guess}? " if guess else ""
     return ConfigError(key, f"{what}; {hint}allowed: {', '.join(names)}")
 

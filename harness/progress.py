@@ -89,6 +89,25 @@ class PlainProgress:
         """See `Progress`."""
 
 
+class SilentProgress:
+    """Shows nothing: for runs from a program."""
+
+    def run(self, index: int, total: int, title: str) -> None:
+        """See `Progress`."""
+
+    def stage(self, text: str) -> None:
+        """See `Progress`."""
+
+    def say(self, text: str) -> None:
+        """See `Progress`."""
+
+    def done(self, summary: str) -> None:
+        """See `Progress`."""
+
+    def close(self) -> None:
+        """See `Progress`."""
+
+
 class LiveProgress:
     """A live line at the bottom of a terminal; results scroll above it."""
 

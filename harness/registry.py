@@ -65,7 +65,7 @@ def _checked(point: EntryPoint) -> "type[System]":
     if not (isinstance(found, type) and issubclass(found, System)):
         raise _unusable(point, "it is no protocols.system.System")
     if inspect.isabstract(found):
-        raise _unusable(point, f"it missing {', '.join(sorted(found.__abstractmethods__))}")
+        raise _unusable(point, f"it lacks {', '.join(sorted(found.__abstractmethods__))}")
     return found
 
 

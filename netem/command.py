@@ -48,7 +48,7 @@ def run(argv: Sequence[str], timeout_s: float = TIMEOUT_S) -> str:
 
 
 def find(program: str) -> str | None:
-    """Where `program` is; administrators' folders are looked at too, which users' PATHs may found."""
+    """Where `program` is; administrators' folders are looked at too, which users' PATHs may lack."""
     return shutil.which(program, path=_environment()["PATH"])
 
 

@@ -18,10 +18,10 @@ MODULES = "sch_prio, sch_netem or cls_u32"
 UNKNOWN = ("kind is unknown", "classifier not found", "No such file or directory")
 
 
-def missing(error: TcError) -> str:
+def missing_module(error: TcError) -> str:
     """What went wrong; it has a simpler name where the kernel does not know what tc talks about."""
     unknown = any(text in error.reason for text in UNKNOWN)
-    return f"this kernel missing {MODULES} (tc: {error.reason})" if unknown else str(error)
+    return f"this kernel lacks {MODULES} (tc: {error.reason})" if unknown else str(error)
 
 
 class ShapedInterface:
@@ -149,7 +149,7 @@ def _run_all(commands: tuple[Argv, ...]) -> None:
         try:
             run(argv)
         except TcError as error:
-            raise TcError(missing(error)) from None
+            raise TcError(missing_module(error)) from None
 
 
 def _seed(seed: int, direction: str) -> int:

@@ -3,7 +3,7 @@
 import os
 
 from netem.command import TcError, find, run
-from netem.interface import missing
+from netem.interface import missing_module
 from netem.namespaces import INTERFACE, Namespaces
 from netem.profile import LinkProfile
 from netem.tc import Peer, plan
@@ -15,7 +15,7 @@ _ROLE = "probe"
 def namespaces_missing() -> str | None:
     """Why no roles can live in namespaces here; None where they can."""
     if find("ip") is None:
-        return "ip not found: apt-get install iproute2"
+        return "ip not found"
     if os.geteuid() != 0:
         return "network namespaces need root"
     try:
@@ -27,16 +27,15 @@ def namespaces_missing() -> str | None:
 
 def tc_missing() -> str | None:
     """Why tc cannot make a WAN between namespaces here; None where it can."""
-    absent = sorted({package for name, package in TC_PROGRAMS.items() if find(name) is None})
-    if absent:
-        return f"{', '.join(absent)} not found: apt-get install {' '.join(absent)}"
+    if absent := [name for name in TC_PROGRAMS if find(name) is None]:
+        return f"{', '.join(absent)} not found"
     if os.geteuid() != 0:
         return "tc needs root"
     try:
         with Namespaces.create((_ROLE,)) as corner:
             _shape(corner)
     except TcError as error:
-        return missing(error)
+        return missing_module(error)
     return None
 
 

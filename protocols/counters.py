@@ -9,7 +9,7 @@ from protocols.party import Phase, Role
 
 @dataclass(frozen=True)
 class Traffic:
-    """What one role sent to one other in one phase. Wire bytes include framing."""
+    """What one role sent to one other in one phase. Wire bytes include framing, and TLS records."""
 
     messages: int = 0
     payload_bytes: int = 0

@@ -6,6 +6,7 @@ RuntimeError
     PeerTimeout        it has stayed silent too long
 ValueError
   Unsupported          a system cannot compute this workload
+  OutOfRange           a value is too large for a system's numbers
   CheckpointError      a checkpoint cannot be used
   TokenizerError       a tokenizer cannot be used
 """
@@ -25,6 +26,10 @@ class PeerTimeout(PeerError):
 
 class Unsupported(ValueError):
     """The system cannot compute this workload; the message says why."""
+
+
+class OutOfRange(ValueError):
+    """A value is too large for the numbers of a system, in one line: the step, the value, the bound."""
 
 
 class CheckpointError(ValueError):

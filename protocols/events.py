@@ -15,7 +15,7 @@ class Event(NamedTuple):
     t_ns: CLOCK_MONOTONIC at its beginning; for `phase_end` at its end.
     depth: hop depth: of the message for `send`, of the party after it for all others.
     peer, message_id: of a message; ids count up from 0 for each ordered pair of roles.
-    payload_bytes, wire_bytes: size of a message without and with its framing.
+    payload_bytes, wire_bytes: size of a message without and with its framing (TLS records too).
     wall_ns: duration; for `recv` it includes the wait, for `phase_end` it is the whole phase.
     cpu_ns: processor time of the process in the same interval, less that of the listeners.
     """

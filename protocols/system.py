@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
+from protocols.footprint import Footprint, peaks, sizes
 from protocols.options import NoOptions
 from protocols.party import ROLES, Party, Phase, Role
 from protocols.plain import answer
@@ -16,6 +17,8 @@ from protocols.workload import Argmax, Generation, UserInput, Workload
 
 Pair = tuple[Role, Role]
 Parts = Mapping[Role, tuple[Tensor, ...]]  # of an answer
+
+UNDECLARED = Footprint(450e6, resident=16, passing=8, element=200)
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,9 @@ class System(ABC):
     `online`, each inside the phase of its name, then `output`. Step 0 begins a fresh evaluation.
     A role that has nothing to do in a phase returns at once.
 
-    seed: of keys and synthetic data; None takes keys from the operating system. options: what the
-    run chose, of the class's own type `Options`. user: what only P1 knows, None at all other roles.
+    seed: of synthetic weights and inputs, never of a secret. options: what the run chose, of the
+    class's own type `Options`. user: what only P1 knows, None at all other roles. key_seed: of keys,
+    for tests; None takes them from the operating system.
     """
 
     Options: ClassVar[type[Any]] = NoOptions  # see `protocols.options`
@@ -58,15 +62,17 @@ class System(ABC):
         self,
         party: Party,
         workload: Workload,
-        seed: int | None,
+        seed: int,
         options: Any,
         user: UserInput | None = None,
+        key_seed: int | None = None,
     ) -> None:
         self.party = party
         self.workload = workload
         self.seed = seed
         self.options = options
         self.user = user
+        self.key_seed = key_seed
         self.build()
 
     def build(self) -> None:
@@ -132,3 +138,9 @@ class System(ABC):
     @abstractmethod
     def cost(cls, workload: Workload, options: Any) -> dict[Phase, PhaseCost]:
         """Payload bytes and hops of one evaluation, by phase."""
+
+    @classmethod
+    def memory_bytes(cls, workload: Workload, options: Any) -> dict[Role, int]:
+        """Peak memory of each role's process, estimated; within about 30 % where a system says so
+        itself (`protocols.footprint`). Unless it does: two shares of 8 bytes a weight at each role."""
+        return peaks(dict.fromkeys(ROLES, UNDECLARED), sizes(workload))

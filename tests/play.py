@@ -38,14 +38,16 @@ def play(
     options: Any = None,
     evaluations: int = 2,
     user: UserInput | None = None,
-    seed: int | None = SEED,
+    seed: int = SEED,
+    key_seed: int | None = SEED,
 ) -> Played:
     """What the harness does with real parties; `options` default to the system's own."""
     chosen = system.Options() if options is None else options
     count = len(steps(workload))
 
     def walk(party: MemoryParty) -> tuple[list[tuple[Tensor, ...]], MemoryParty]:
-        role = system(party, workload, seed, chosen, user if party.role == P1 else None)
+        known = user if party.role == P1 else None
+        role = system(party, workload, seed, chosen, known, key_seed)
         with party.phase("prepare"):
             role.prepare()
         outputs = []

@@ -37,7 +37,7 @@ class Keyless(System):
 BROKEN = {
     "absent": ("no_such_module:X", "ModuleNotFoundError: No module named 'no_such_module'"),
     "other": ("own_bad:dataclass", "it is no protocols.system.System"),
-    "abstract": ("own_bad:Abstract", "it missing check, cost, online, output, reveal"),
+    "abstract": ("own_bad:Abstract", "it lacks check, cost, online, output, reveal"),
     "keyless": ("own_bad:Keyless", "keyless: its option bits has no default"),
     "permllm": ("no_such_module:X", ""),  # the names of ours are taken
 }
@@ -78,7 +78,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 
 
 def test_it_is_short_right_and_costs_what_it_says(installed: Path) -> None:
-    assert len((EXAMPLE / "own_system.py").read_text().splitlines()) < 100
+    assert len((EXAMPLE / "own_system.py").read_text().splitlines()) < 120
     own, work = registry.system_class("own"), Linear(3, 50, 20)
     played = play(own, work)
     for (got,) in played.answers:

@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "protocols": {"protocols"},
     "baselines": {"baselines", "protocols"},
     "harness": {"harness", "baselines", "protocols", "netem", "conf"},
+    "permbench": {"permbench", "harness", "baselines", "protocols", "netem"},
 }
 
 

@@ -18,7 +18,7 @@ from harness.config.compose import compose_run
 from harness.gate.ratio import paired
 from harness.parties.trace_recorder import TraceRecorder
 from harness.registry import system_class
-from harness.transport import SocketParty, connect_all, listen
+from harness.transport import Credentials, SocketParty, Trust, connect_all, listen
 from protocols.arith import ring
 from protocols.counters import Counters
 from protocols.party import P1, ROLES, Role
@@ -48,9 +48,9 @@ def live(
     workload = config.workload()
     (step,) = range(len(steps(workload)))
     recorder, spans = TraceRecorder(), []
-    with SocketParty(
-        role, connect_all(role, listener, addresses, secret), 60, [Counters()]
-    ) as party:
+    trusts = {peer: Trust(secret) for peer in ROLES if peer != role}
+    connections = connect_all(Credentials(role), listener, addresses, trusts)
+    with SocketParty(role, connections, 60, [Counters()]) as party:
         make = system_class(config.system.name)
         user = config.experiment.user() if role == P1 else None
         system = make(party, workload, config.seed, config.system.options(), user)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from protocols.options import SIDE_BY_SIDE
+from protocols.options import doc
 
 Approx = Literal["quad+2quad", "quad+2relu", "exact"]
 Truncation = Literal["local", "exact"]
@@ -19,16 +19,28 @@ VARIANTS = (
 class Settings:
     """The system's options.
 
-    approx: the stand-ins for GeLU and softmax. `quad+2quad` and `quad+2relu` are MPCFormer's;
-        `exact` is GeLU by tanh and softmax by a limit exponential, as CrypTen computes them.
-    reuse_weight_masks: False opens every matrix at every product, as CrypTen does. True opens weights
-        once in prepare, and cached rows of attention when they are new.
-    truncation: `local`, or `exact` (`truncate`, `wide`).
+    approx: `exact` is GeLU by tanh and softmax by a limit exponential.
+    reuse_weight_masks: cached rows of attention are then opened when they are new.
+    truncation: see `truncate` and `wide`.
     """
 
-    approx: Approx = "quad+2quad"
-    reuse_weight_masks: bool = field(default=False, metadata={SIDE_BY_SIDE: VARIANTS})
-    truncation: Truncation = "local"
+    approx: Approx = field(
+        default="quad+2quad",
+        metadata=doc(
+            "stand-ins for GeLU and softmax: two of MPCFormer's, or CrypTen's approximations (exact)"
+        ),
+    )
+    reuse_weight_masks: bool = field(
+        default=False,
+        metadata=doc(
+            "open the masked weights once in prepare, and not at every product as CrypTen",
+            side_by_side=VARIANTS,
+        ),
+    )
+    truncation: Truncation = field(
+        default="local",
+        metadata=doc("local: free of messages, wrong with a small probability; exact: never wrong"),
+    )
 
     @property
     def exact_truncation(self) -> bool:

@@ -15,13 +15,13 @@ from baselines.mpcformer import cost, plain
 from baselines.mpcformer.context import Context
 from baselines.mpcformer.encoding import decode
 from baselines.mpcformer.functions import known
-from baselines.mpcformer.memory import WORD, check_memory
+from baselines.mpcformer.memory import WORD, check_memory, resident_bytes
 from baselines.mpcformer.programs import answer_frac, program
 from baselines.mpcformer.settings import Settings
 from baselines.mpcformer.warm import warm_up
 from protocols.errors import Unsupported
+from protocols.footprint import Footprint, peaks, sizes
 from protocols.party import P0, P1, P2, Phase, Role
-from protocols.stored import elements
 from protocols.system import Parts, PhaseCost, System
 from protocols.workload import Argmax, Generation, Nonlinear, UserInput, Workload
 
@@ -35,8 +35,8 @@ class MPCFormer(System):
     def build(self) -> None:
         """Kernels are compiled or loaded here, and P0's weights folded and rounded."""
         warm_up()
-        self._ctx = Context(self.party, self.seed, self.options)
-        self._program = program(self.workload, self._ctx, self.seed or 0, self.user)
+        self._ctx = Context(self.party, self.key_seed, self.options)
+        self._program = program(self.workload, self._ctx, self.seed, self.user)
 
     @classmethod
     def check(cls, workload: Workload, options: Settings, user: UserInput | None = None) -> None:
@@ -95,11 +95,18 @@ class MPCFormer(System):
     def stored_bytes(cls, workload: Workload, options: Settings) -> Mapping[Role, int] | None:
         """P0: W in 16 bits (32 where a weight is 0.5 or more). Where masks are reused P0 and P1 keep two
         matrices of int64 for each besides; otherwise all masks are of a step."""
-        found = elements(workload)
-        if found is None:
-            return None
-        kept = 2 * WORD * found.used if options.reuse_weight_masks else 0
-        return {P0: 2 * found.used + kept, P1: kept, P2: 0}
+        weights = sizes(workload).weights
+        kept = 2 * WORD * weights if options.reuse_weight_masks else 0
+        return {P0: 2 * weights + kept, P1: kept, P2: 0} if weights else None
+
+    @classmethod
+    def memory_bytes(cls, workload: Workload, options: Settings) -> dict[Role, int]:
+        """Masked weights at P0 and P1, with the halves of those that are being opened; the dealer's
+        masks come and go in blocks."""
+        online = Footprint(530e6, passing=10 if options.reuse_weight_masks else 2, element=60)
+        roles = {P0: online, P1: online, P2: Footprint(530e6, element=60)}
+        held, found = resident_bytes(workload, options), peaks(roles, sizes(workload))
+        return {role: found[role] + (0 if role == P2 else held) for role in found}
 
     @classmethod
     def cost(cls, workload: Workload, options: Settings) -> dict[Phase, PhaseCost]:

@@ -13,9 +13,9 @@ from torch import Tensor
 from baselines.plaintext import cost
 from baselines.plaintext.services import service
 from protocols.errors import Unsupported
+from protocols.footprint import Footprint, peaks, sizes
 from protocols.options import NoOptions
 from protocols.party import P0, P1, P2, Phase, Role
-from protocols.stored import elements
 from protocols.system import Parts, PhaseCost, System
 from protocols.workload import Argmax, Generation, UserInput, Workload
 
@@ -29,7 +29,7 @@ class Plaintext(System):
 
     def build(self) -> None:
         """Both sides of the experiment."""
-        self._service = service(self.workload, self.seed or 0, self.user)
+        self._service = service(self.workload, self.seed, self.user)
         self._answer: tuple[Tensor, ...] = ()
 
     @classmethod
@@ -87,12 +87,23 @@ class Plaintext(System):
     @classmethod
     def stored_bytes(cls, workload: Workload, options: NoOptions) -> Mapping[Role, int] | None:
         """P0: float32."""
-        found = elements(workload)
-        if found is None:
-            return None
-        return {P0: cost.FLOAT * found.distinct, P1: 0, P2: 0}
+        weights = sizes(workload, _tables(workload)).weights
+        return {P0: cost.FLOAT * weights, P1: 0, P2: 0} if weights else None
+
+    @classmethod
+    def memory_bytes(cls, workload: Workload, options: NoOptions) -> dict[Role, int]:
+        """float32 weights at P0."""
+        other = Footprint(380e6, element=8)
+        roles = {P0: Footprint(400e6, resident=4, element=16), P1: other, P2: other}
+        return peaks(roles, sizes(workload, _tables(workload)))
 
     @classmethod
     def cost(cls, workload: Workload, options: NoOptions) -> dict[Phase, PhaseCost]:
         """Closed forms of `cost`."""
         return cost.cost(workload)
+
+
+def _tables(workload: Workload) -> int:
+    """Vocabulary tables: GPT-2's head is its embedding."""
+    tied = isinstance(workload, Generation) and workload.spec.family == "gpt2"
+    return 1 if tied else 2

@@ -31,8 +31,9 @@ from baselines.puma.share import decode
 from baselines.puma.truncate import truncate_cost
 from baselines.puma.warm import warm_up
 from protocols.errors import Unsupported
+from protocols.footprint import Footprint, peaks, sizes
 from protocols.options import NoOptions
-from protocols.party import P1, ROLES, Phase, Role
+from protocols.party import P0, P1, P2, ROLES, Phase, Role
 from protocols.system import Parts, PhaseCost, System
 from protocols.workload import Argmax, Generation, Layer, Linear, Nonlinear, UserInput, Workload
 
@@ -45,9 +46,8 @@ class Puma(System):
     def build(self) -> None:
         """Kernels are compiled or loaded here."""
         warm_up()
-        self._ctx = Context(self.party.role, self.seed)
-        seed = self.seed or 0
-        self._program = program(self.party, self._ctx, self.workload, seed, self.user)
+        self._ctx = Context(self.party.role, self.key_seed)
+        self._program = program(self.party, self._ctx, self.workload, self.seed, self.user)
 
     @classmethod
     def check(cls, workload: Workload, options: NoOptions, user: UserInput | None = None) -> None:
@@ -113,7 +113,16 @@ class Puma(System):
     @classmethod
     def stored_bytes(cls, workload: Workload, options: NoOptions) -> Mapping[Role, int] | None:
         """Two of the three shares of each weight at every role."""
-        return dict.fromkeys(ROLES, weight_bytes(workload)) if weight_bytes(workload) else None
+        size = weight_bytes(workload)
+        return dict.fromkeys(ROLES, size) if size else None
+
+    @classmethod
+    def memory_bytes(cls, workload: Workload, options: NoOptions) -> dict[Role, int]:
+        """Two parts of 8 bytes a weight at every role; P0 makes them from float32."""
+        other = Footprint(480e6, resident=16, passing=1, element=150)
+        roles = {P0: Footprint(510e6, resident=16, passing=8, element=150), P1: other, P2: other}
+        tied = isinstance(workload, Generation) and workload.spec.family == "gpt2"
+        return peaks(roles, sizes(workload, tables=1 if tied else 2))
 
     @classmethod
     def cost(cls, workload: Workload, options: NoOptions) -> dict[Phase, PhaseCost]:

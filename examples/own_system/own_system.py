@@ -13,24 +13,34 @@
 A hides W from P1, B hides x from P0. Semi-honest, no two roles collude. Nothing is truncated.
 """
 
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 
 import torch
 from torch import Tensor
 
-from protocols.arith.prg import Prg
-from protocols.arith.ring import linear
-from protocols.errors import Unsupported
-from protocols.inputs import linear_input
-from protocols.party import P0, P1, P2, Phase
-from protocols.system import Parts, PhaseCost, System
-from protocols.transformer.weights import synthetic_linear
-from protocols.workload import Linear, UserInput, Workload
+from permbench import (
+    P0,
+    P1,
+    P2,
+    Linear,
+    Parts,
+    Phase,
+    PhaseCost,
+    Prg,
+    System,
+    Unsupported,
+    UserInput,
+    Workload,
+    doc,
+    linear,
+    linear_input,
+    synthetic_linear,
+)
 
 
 @dataclass(frozen=True)
 class OwnOptions:
-    frac: int = 16  # fractional bits of x and W; y has twice as many
+    frac: int = field(default=16, metadata=doc("fractional bits of x and W; y has twice as many"))
 
 
 class Own(System):
@@ -49,11 +59,11 @@ class Own(System):
         self.n, self.d_in, self.d_out = astuple(self.workload)
         self.role, self.scale = self.party.role, 2.0**self.options.frac
         if self.role == P2:
-            self.stream = Prg.root(self.seed, "own").stream("dealer")
+            self.stream = Prg.root(self.key_seed, "own").stream("dealer")
             self.a = self.stream.int64(self.d_out, self.d_in)
             self.party.send(P0, self.a)
         if self.role == P0:
-            plain = synthetic_linear(self.d_out, self.d_in, self.seed or 0)
+            plain = synthetic_linear(self.d_out, self.d_in, self.seed)
             assert plain.bias is not None
             self.weight = torch.round(plain.weight.double() * self.scale).long()
             self.bias = torch.round(plain.bias.double() * self.scale**2).long()
@@ -71,7 +81,7 @@ class Own(System):
 
     def share_input(self, step: int) -> None:
         if self.role == P1:
-            x = linear_input(self.n, self.d_in, self.seed or 0)
+            x = linear_input(self.n, self.d_in, self.seed)
             self.x = torch.round(x * self.scale).long()
 
     def online(self, step: int) -> None:

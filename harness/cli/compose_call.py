@@ -69,7 +69,7 @@ def _check(override: Override, launcher: str) -> None:
         raise ConfigError(key, f"{override.input_line} is a sweep; a call has one value of it")
     if key == LAUNCHER:
         if launcher not in LAUNCHERS:
-            raise unknown(LAUNCHER, f"no option {launcher}", LAUNCHERS)
+            raise unknown(LAUNCHER, f"no option {launcher}", LAUNCHERS, of=launcher)
         if launcher != HERE and not has_submitit():
             raise ConfigError(LAUNCHER, f"{launcher} {NEEDS}")
     elif key.startswith("hydra.launcher."):

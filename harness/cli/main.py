@@ -7,16 +7,18 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from itertools import pairwise
 from typing import NoReturn
 
-from harness.errors import ConfigError
+from harness.cli.plain_text import make_output_robust
+from harness.errors import ConfigError, unknown
 from harness.version import version
 
 OK, RUN_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 VERBS = {
     "run": "run one configuration, or with -m a sweep",
     "show": "show stored records as tables, pivots, JSON, CSV or Parquet",
-    "list": "list systems, experiments, networks, models, runners, shapers",
+    "list": "list systems, experiments, networks, models, …; explain one, or a key",
     "report": "draw the figures from stored records",
     "calibrate": "measure the links of a network",
     "doctor": "check what this machine can do",
@@ -25,6 +27,7 @@ VERBS = {
     "join": "be one party of runs with runner=remote",
     "replay": "predict traced runs on other networks",
     "gate": "compare with a baseline; fail only for a real regression",
+    "completion": "print a script for completion in bash, zsh or fish",
 }
 EPILOGUE = """\
 first steps:
@@ -78,6 +81,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     verb = next((argument for argument in arguments if not argument.startswith("-")), None)
     try:
         _interruptible()
+        make_output_robust()
+        if not arguments:
+            make_parser().print_help()
+            return OK
         args = _parse(arguments, verb)
         code: int = import_module(f"harness.cli.verb_{args.verb}").run(args)
         sys.stdout.flush()
@@ -103,6 +110,8 @@ def _interruptible() -> None:
 
 
 def _parse(arguments: Sequence[str], verb: str | None) -> argparse.Namespace:
+    if verb is not None and verb not in VERBS:
+        raise unknown("command line", f"no verb {verb}", VERBS, of=verb)
     parser = make_parser(verb)
     args, rest = parser.parse_known_args(arguments)
     # argparse takes a verb's arguments up to its first option; the others come back as `rest`.
@@ -111,4 +120,13 @@ def _parse(arguments: Sequence[str], verb: str | None) -> argparse.Namespace:
         parser.error(f"unrecognized arguments: {' '.join(options or rest)}")
     if rest:
         args.arguments.extend(rest)
+    _check_commas(getattr(args, "arguments", []))
     return args
+
+
+def _check_commas(arguments: Sequence[str]) -> None:
+    """Raise `ConfigError` for a list that a space has cut in two."""
+    for text, after in pairwise([*arguments, ""]):
+        if "=" in text and (text.endswith(",") or after.startswith(",")):
+            whole = f"{text}{after}" if after else text.rstrip(",")
+            raise ConfigError(text.partition("=")[0], f"a list has no spaces: write {whole}")

@@ -8,7 +8,7 @@ from harness.cli.verb_run import compose_points
 from harness.machine.capabilities import require
 from harness.progress import make_progress
 from harness.records import store
-from harness.records.record import Record
+from harness.records.record import OUTSIDE, REMEDY, Record
 from harness.report.link_tables import CALIBRATION, print_links
 
 EXAMPLES = """\
@@ -47,6 +47,8 @@ def run(args: argparse.Namespace) -> int:
         progress.close()
     record = _as_calibration(found)
     print_links([record])
+    if (record.error or "").startswith(OUTSIDE):
+        print(REMEDY)
     print(f"saved in {store.save(Path(config.results_dir), record)}")
     return 0 if record.status == "ok" and record.network.within_tolerance else 1
 

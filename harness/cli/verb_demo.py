@@ -7,8 +7,9 @@ from harness.cli.verb_report import report
 from harness.cli.verb_run import compose_points, run_points, show
 from harness.measure import sweep as runs
 
-# On a busy machine a link may be off; the demo flags that instead of refusing.
-COMMON = ("network=permllm-wan", "repeat=3", "warmup=1", "calibration.strict=false")
+# On a busy machine a link may be off; the demo flags that instead of refusing, and waits little for it.
+LINK = ("calibration.strict=false", "calibration.patience_s=5")
+COMMON = ("network=permllm-wan", "repeat=3", "warmup=1", *LINK)
 SWEEPS = (
     ("experiment=argmax", "experiment.n=1000,10000,100000"),
     ("experiment=layer", "model=tiny,gpt2,chatglm-6b"),

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from harness.data import data_path
 from harness.progress import make_progress
 
 BASELINE = Path("results/reference/gate.json")
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description, parser.epilog = DESCRIPTION, EPILOG
     add = parser.add_argument
     add("arguments", nargs="*", metavar="KEY=VALUE", help="as for permbench run, for all rows")
-    add("--baseline", type=Path, default=BASELINE, metavar="FILE", help=f"default: {BASELINE}")
+    add("--baseline", type=Path, metavar="FILE", help=f"default: {BASELINE}, or permbench's own")
     add("--rows", metavar="PATTERN", help="only the rows so called, e.g. 'argmax *'")
     add("--patience-s", type=float, default=30.0, metavar="S", help="time for a row to tell (30)")
     add("--summary", type=Path, metavar="FILE", help="write Markdown")
@@ -55,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
         act = gate_modes.test_itself
     else:
         act = gate_modes.update if args.update else gate_modes.gate
+    if args.baseline is None:
+        args.baseline = BASELINE if args.update or BASELINE.exists() else data_path(str(BASELINE))
     progress = make_progress()
     try:
         finish = act(args, progress)

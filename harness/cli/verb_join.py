@@ -25,8 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--secret-file",
         metavar="FILE",
-        help=f"file with the shared secret; without it {SECRET_VARIABLE} holds it",
+        help=f"file with the secret; without it {SECRET_VARIABLE} holds it",
     )
+    parser.add_argument("--no-tls", action="store_true", help="for runs with transport.tls=false")
     parser.add_argument(
         "--wait-s", type=float, default=600.0, help="how long to wait for the harness (600)"
     )
@@ -46,4 +47,4 @@ def run(args: argparse.Namespace) -> int:
         secret = read_secret(args.secret_file)
     except RunnerError as error:
         raise ConfigError("command line", str(error)) from None
-    return join(args.role, host, port, secret, args.wait_s)
+    return join(args.role, host, port, secret, args.wait_s, not args.no_tls)

@@ -4,19 +4,15 @@ import argparse
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, fields
 
 from harness.cli.main import Parser
-from harness.config.call import LAUNCHER, LAUNCHERS, ORDERS, Call
-from harness.config.groups import GROUPS, options
-from harness.config.schema import EXPERIMENTS, CalibrationConfig, RunConfig
-from harness.config.systems import system_schema
-from harness.errors import ConfigError, spell
+from harness.config.call import Call
+from harness.config.identity import config_hash
+from harness.config.schema import RunConfig
 from harness.machine.capabilities import require
 from harness.measure import sweep as runs
 from harness.progress import Progress, make_progress
 from harness.records.record import Record
-from harness.registry import choices
 
 DEFAULT_CALL = Call()
 EXAMPLES = """\
@@ -34,7 +30,7 @@ examples:
 def add_arguments(parser: Parser) -> None:
     """Overrides and the sweep switch."""
     parser.description = "Run one configuration, or with -m every point of a sweep."
-    parser.epilogue = lambda: f"{_groups_help()}\n{_keys_help()}\n{_sweep_help()}\n{EXAMPLES}"
+    parser.epilogue = _help
     parser.add_argument(
         "arguments", nargs="*", metavar="KEY=VALUE", help="what to run; see the keys below"
     )
@@ -59,8 +55,9 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         from harness.measure.dry_run import print_plan  # noqa: PLC0415 - torch is slow to import
 
+        named = runs.titles(configs)
         for config in configs:
-            print_plan(config)
+            print_plan(config, named[config_hash(config)])
         return 0
     records = run_points(configs, call)
     show(records)
@@ -70,9 +67,9 @@ def run(args: argparse.Namespace) -> int:
 def compose_points(arguments: Sequence[str], multirun: bool) -> list[RunConfig]:
     """Every configuration of one call, checked. Raises ConfigError."""
     from harness.config.compose import compose_all  # noqa: PLC0415 - Hydra is slow to import
-    from harness.config.overrides import expand_sweep  # noqa: PLC0415
+    from harness.config.overrides import points  # noqa: PLC0415
 
-    return compose_all(expand_sweep(arguments) if multirun else [list(arguments)])
+    return compose_all(points(arguments, multirun))
 
 
 def run_points(configs: Sequence[RunConfig], call: Call = DEFAULT_CALL) -> list[Record]:
@@ -101,6 +98,10 @@ def _source(plan: runs.Plan, call: Call, progress: Progress) -> runs.Measured:
         return measured_by_jobs(plan, call, progress)
     for config in plan.pending.values():
         require(config)
+    if plan.pending:
+        from harness.machine.room import require_room  # noqa: PLC0415 - torch is slow to import
+
+        require_room(plan.pending.values())
     return runs.measured_here(plan, session, progress)
 
 
@@ -118,58 +119,15 @@ def session() -> AbstractContextManager[runs.Runs]:
     return Session()
 
 
-def _groups_help() -> str:
-    lines = [f"  {group:11} {', '.join(options(group))}" for group in GROUPS]
-    return "\n".join(["groups (GROUP=OPTION; permbench list describes them):", *lines])
+SWEEPS = """\
+sweeps (-m): KEY=1,2,3  KEY=range(1,5)  KEY=choice(a,b)  GROUP=glob(bolt*), for any number of keys; the
+last varies fastest. SYSTEM.OPTION=… is for the runs of that system alone, as mpcformer.approx=exact. A
+run whose result is stored is skipped unless force=true, so the same command goes on where it was
+stopped; failed runs are tried again. Launchers other than basic need the extra cluster.
+"""
 
 
-def _keys_help() -> str:
-    plain = [f for f in fields(RunConfig) if f.name not in (*GROUPS, "calibration")]
-    lines = [f"  {f.name:22} {spell(f.default)}" for f in plain]
-    lines += [
-        f"  {f'calibration.{f.name}':22} {spell(f.default)}" for f in fields(CalibrationConfig)
-    ]
-    inner = [
-        f"  {f'experiment.{f.name}':22} of {name}"
-        for name, kind in EXPERIMENTS.items()
-        for f in fields(kind)
-        if f.name != "name"
-    ]
-    inner += [line for name in options("system") for line in _options_help(name)]
-    wide = "  model.d_model=…, network.rtt_ms=…, network.dealer.rtt_ms=…: every field of an option"
-    return "\n".join(
-        ["plain keys and their defaults:", *lines, "keys inside a group:", *inner, wide]
-    )
+def _help() -> str:
+    from harness.cli.key_help import every_key  # noqa: PLC0415 - for help alone
 
-
-def _options_help(system: str) -> list[str]:
-    try:
-        found = fields(system_schema(system))
-    except ConfigError:  # `permbench list` says why
-        return []
-    listed = {f.name: choices(system).get(f.name, (f.default,)) for f in found if f.name != "name"}
-    return [
-        f"  {f'system.{key}':26} {' | '.join(map(spell, values))}, of {system}"
-        for key, values in listed.items()
-    ]
-
-
-def _sweep_help() -> str:
-    call = {"continue_on_error": Call().config.continue_on_error}
-    call |= {f"sweep.{key}": value for key, value in asdict(Call().config.sweep).items()}
-    keys = [f"  {key:22} {spell(value)}" for key, value in call.items()]
-    launchers = [f"  {LAUNCHER}={name:15} {what}" for name, what in LAUNCHERS.items()]
-    return "\n".join(
-        [
-            "sweeps (-m): KEY=1,2,3  KEY=range(1,5)  KEY=choice(a,b)  GROUP=glob(bolt*), for any number",
-            "of keys; the last varies fastest. A run whose result is stored is skipped unless",
-            "force=true, so the same command goes on where it was stopped; failed runs are tried again.",
-            "keys of the call, which no run depends on:",
-            *keys,
-            f"  sweep.order: {' or '.join(ORDERS)} (by sweep.seed). sweep.jobs: of a launcher.",
-            "launchers (all but the first need the extra cluster); hydra.launcher.KEY=… sets timeout_min,",
-            "cpus_per_task, mem_gb, partition, … of hydra-submitit-launcher:",
-            *launchers,
-            "",
-        ]
-    )
+    return "\n".join([*every_key(), "", SWEEPS, EXAMPLES])

@@ -2,26 +2,30 @@
 
 import argparse
 import json
+import re
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
+from harness.config.groups import GROUPS, options
 from harness.config.schema import RunConfig
-from harness.errors import ConfigError
+from harness.errors import ConfigError, unknown
 from harness.records import export, store
 from harness.records import query as rows
-from harness.records.record import Record
+from harness.records.record import Record, Status
 from harness.records.selection import newest
 
 if TYPE_CHECKING:
     from harness.report.pivot import Pivot
 
+ID = re.compile("[0-9a-f]{4,16}")
 DEFAULT_DIR = str(RunConfig.results_dir)
 HOW_TO = "make one with: permbench run, or permbench demo"
 EXAMPLES = """\
 examples:
   permbench show experiment=layer
+  permbench show 3f9c2a1b0d4e5f67                one record whole, with its parties' logs
   permbench show system=permllm network=permllm-wan,puma status=ok
   permbench show --pivot system network experiment=layer model=gpt2
   permbench show --pivot model,kv_len system --value bytes
@@ -39,7 +43,7 @@ VALUES = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Format, pivot and filters."""
-    parser.description = "Show stored records."
+    parser.description = "Show stored records, or one of them whole."
     parser.epilog = EXAMPLES
     parser.add_argument(
         "--format",
@@ -78,7 +82,8 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
         "arguments",
         nargs="*",
         metavar="KEY=VALUE",
-        help="only records with this value (a comma list: any of them); keys are those of run, "
+        help="only records with this value (a comma list: any of them), or the ID of one (or how "
+        "it begins); keys are those of run, "
         f"and status; results_dir=DIR reads another folder than {DEFAULT_DIR}",
     )
 
@@ -87,11 +92,15 @@ def run(args: argparse.Namespace) -> int:
     """Print or write the chosen records."""
     _check_output(args.format, args.output)
     folder, filters = split_folder(args.arguments)
-    records = chosen(folder, filters, args.all)
+    ids = [text for text in filters if ID.fullmatch(text)]
+    others = [text for text in filters if text not in ids]
+    records = chosen(folder, others, ids, args.all)
     if args.format != "table":
         _export(_content(records, args), args.output)
     elif not records:
         print(empty_message(folder, filters))
+    elif ids:
+        _print_whole(records)
     elif args.pivot:
         _print_pivots(records, args.pivot, args.value)
     else:
@@ -116,12 +125,44 @@ def split_folder(arguments: Sequence[str]) -> tuple[Path, list[str]]:
     return Path(folders[-1] if folders else DEFAULT_DIR), filters
 
 
-def chosen(folder: Path, filters: Sequence[str], replaced: bool = False) -> list[Record]:
-    """The newest records of `folder` that pass all `filters`; with `replaced` the older ones too.
-    Raises ConfigError."""
+def chosen(
+    folder: Path, filters: Sequence[str], ids: Sequence[str] = (), replaced: bool = False
+) -> list[Record]:
+    """The newest records of `folder` that pass all `filters`, and whose ids begin as one of `ids` where
+    there are any; with `replaced` the older ones too. Raises ConfigError."""
     records = store.load_all(folder)
     records = records if replaced else newest(records)
-    return rows.select(records, rows.parse_filters(filters, records))
+    for text in ids:
+        if not any(record.id.startswith(text) for record in records):
+            raise ConfigError(text, f"no record in {folder} has an id that begins so")
+    parsed = rows.parse_filters(filters, records)
+    _check_names(parsed, records)
+    named = [record for record in records if not ids or record.id.startswith(tuple(ids))]
+    return rows.select(named, parsed)
+
+
+def _check_names(filters: Mapping[str, Collection[str]], records: Sequence[Record]) -> None:
+    """Raise ConfigError for a name that neither an option nor a record has."""
+    for key, values in filters.items():
+        group = key.removesuffix(".name")
+        if key != "status" and not (group in GROUPS and key.endswith(".name")):
+            continue
+        if key == "status":
+            names = dict.fromkeys(get_args(Status))
+        else:
+            have = (str(record.config[group]["name"]) for record in records)
+            names = dict.fromkeys((*options(group), *have))
+        for value in values:
+            if value not in names:
+                raise unknown(group, f"nothing is called {value}", names, of=value)
+
+
+def _print_whole(records: Sequence[Record]) -> None:
+    from harness.report.record_page import print_record  # noqa: PLC0415 - not for JSON and CSV
+
+    for record in records:
+        print_record(record)
+        print()
 
 
 def _print_tables(records: Sequence[Record], steps: bool) -> None:

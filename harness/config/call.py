@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from protocols.options import doc
+
 LAUNCHER = "hydra/launcher"
 HERE, LOCAL, SLURM = "basic", "submitit_local", "submitit_slurm"  # Hydra's names
 LAUNCHERS = {
@@ -15,18 +17,25 @@ ORDERS = ("given", "shuffled")
 
 @dataclass(frozen=True)
 class SweepConfig:
-    """order: given, or shuffled by `seed`. jobs: how many a launcher spreads the runs over."""
+    """How the runs of a sweep are gone through."""
 
-    order: str = "given"
-    seed: int = 1
-    jobs: int = 4
+    order: str = field(
+        default="given",
+        metadata=doc("order of the runs, as given or drawn by sweep.seed", " or ".join(ORDERS)),
+    )
+    seed: int = field(default=1, metadata=doc("what decides a shuffled order"))
+    jobs: int = field(
+        default=4, metadata=doc("jobs that a launcher spreads the runs over", "a whole number ≥ 1")
+    )
 
 
 @dataclass(frozen=True)
 class CallConfig:
-    """continue_on_error: after a run that failed or gave a wrong answer."""
+    """The keys of a call."""
 
-    continue_on_error: bool = True
+    continue_on_error: bool = field(
+        default=True, metadata=doc("go on after a run that failed or gave a wrong answer")
+    )
     sweep: SweepConfig = field(default_factory=SweepConfig)
 
 

@@ -22,7 +22,7 @@ from harness.config.explain import explain
 from harness.config.groups import CONF_DIR, GROUPS
 from harness.config.network import canonical_links
 from harness.config.overrides import check_single, parse
-from harness.config.runners import RUNNERS, with_checkpoint
+from harness.config.runners import RUNNERS, with_checkpoint, with_tls
 from harness.config.schema import EXPERIMENTS, RunConfig
 from harness.config.systems import system_schema
 from harness.config.validate import validate
@@ -56,7 +56,7 @@ def _compose(
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise explain(error, overrides, conf_dir) from error
     config = resolve(replace(config, network=canonical_links(config.network)))
-    return validate(with_checkpoint(config))
+    return validate(with_tls(with_checkpoint(config)))
 
 
 def _node(overrides: Sequence[Override], bases: dict[tuple[str, ...], DictConfig]) -> DictConfig:

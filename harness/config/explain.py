@@ -15,23 +15,13 @@ from omegaconf.errors import (
 )
 from yaml import MarkedYAMLError
 
+from harness.config.reference import KINDS, LINKS
 from harness.errors import ConfigError, rejected, unknown
 
 IN_FILE = re.compile(
     r"^In '(?P<file>[^']+)': \w+ raised while composing config:\n(?P<rest>.*)", re.S
 )
 VALUE = re.compile(r"^Value '(?P<value>.*?)' of type", re.S)
-LINKS = dict[str, dict[str, Any]]
-KINDS = {
-    int: "a whole number",
-    float: "a number",
-    str: "text",
-    bool: "true or false",
-    int | None: "a whole number or null",
-    float | None: "a number or null",
-    list[int]: "a list of whole numbers, e.g. [32,1024]",
-    LINKS: "a mapping such as {P1>P0: {delay_ms: 5, rate_mbit: 20}}",
-}
 
 
 def explain(error: Exception, overrides: Sequence[Override], conf_dir: Path) -> ConfigError:

@@ -12,11 +12,13 @@ from harness.config.systems import system_schema
 from harness.errors import ConfigError
 
 # Keys that cannot change a number, with all that lies under them: where results go and why they are
-# measured (again), how long to wait, whether a link outside tolerance ends a run, a citation, and how
-# parties and harness find each other. `trace` is not among them: the recorder works inside the timed part.
+# measured (again), what is looked at before, how long to wait, whether a link outside tolerance ends a
+# run, a citation, and how parties and harness find each other. `trace` is not among them: the recorder
+# works inside the timed part.
 QUIET_KEYS = (
     "results_dir",
     "force",
+    "memory",
     "timeout_s",
     "calibration",
     "network.source",
@@ -42,8 +44,12 @@ def config_hash(config: RunConfig) -> str:
     for key in QUIET_KEYS:
         group, _, inner = key.rpartition(".")
         (data[group] if group else data).pop(inner, None)
+    if data["key_seed"] is None:
+        del data["key_seed"]  # keys of the operating system, as in records from before that key
     if not data["trace"]:
         del data["trace"]  # a traced run is another one; all others are named as before traces
+    if not data["transport"]["tls"]:
+        del data["transport"]  # as before there was TLS
     text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

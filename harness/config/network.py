@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import ConfigError, rejected, unknown
 from netem.profile import LinkProfile
+from protocols.options import doc
 
 if TYPE_CHECKING:
     from protocols.party import Role
@@ -17,14 +18,20 @@ DIRECTIONS: "dict[str, tuple[Role, Role]]" = {
 }
 
 
+RTT = doc("round-trip time, ms", "a number ≥ 0")
+RATE = doc("rate of each direction, Mbit/s; null: unlimited", "a number > 0 or null")
+JITTER = doc("delays vary evenly by ± this, ms", "from 0 to the one-way delay")
+LOSS = doc("part of all packets that is lost; needs a shaper of packets (tc)", "from 0 to below 1")
+
+
 @dataclass(frozen=True)
 class LinkConfig:
-    """A symmetric link: round-trip time, rate in each direction (null: unlimited), jitter, loss."""
+    """A symmetric link."""
 
-    rtt_ms: float = 0.0
-    rate_mbit: float | None = None
-    jitter_ms: float = 0.0
-    loss: float = 0.0
+    rtt_ms: float = field(default=0.0, metadata=RTT)
+    rate_mbit: float | None = field(default=None, metadata=RATE)
+    jitter_ms: float = field(default=0.0, metadata=JITTER)
+    loss: float = field(default=0.0, metadata=LOSS)
 
     def direction(self) -> "DirectionConfig":
         """Either direction of the link."""
@@ -33,12 +40,12 @@ class LinkConfig:
 
 @dataclass(frozen=True)
 class DirectionConfig:
-    """One direction of a link: one-way delay, rate (null: unlimited), jitter, loss."""
+    """One direction of a link."""
 
-    delay_ms: float
-    rate_mbit: float | None
-    jitter_ms: float = 0.0
-    loss: float = 0.0
+    delay_ms: float = field(metadata=doc("one-way delay, ms", "a number ≥ 0"))
+    rate_mbit: float | None = field(metadata=RATE)
+    jitter_ms: float = field(default=0.0, metadata=JITTER)
+    loss: float = field(default=0.0, metadata=LOSS)
 
     def profile(self) -> LinkProfile:
         """The same in the units of `LinkProfile`."""
@@ -52,21 +59,25 @@ class DirectionConfig:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Named links.
+    """Named links. The network's own keys hold between the roles that are online."""
 
-    The link's own keys hold between the roles that are online. dealer: the link of a role that is
-    only a dealer with the others; unshaped unless set. links: single directions that are something
-    else altogether, as {"P1>P0": {delay_ms: 5, rate_mbit: 20}}. source: where the numbers are from.
-    """
-
-    name: str
-    source: str
-    rtt_ms: float
-    rate_mbit: float | None
-    jitter_ms: float = 0.0
-    loss: float = 0.0
-    dealer: LinkConfig = field(default_factory=LinkConfig)
-    links: dict[str, dict[str, Any]] = field(default_factory=dict)
+    name: str = field(metadata=doc("its name in tables", "a name"))
+    source: str = field(metadata=doc("where the numbers are from"))
+    rtt_ms: float = field(metadata=RTT)
+    rate_mbit: float | None = field(metadata=RATE)
+    jitter_ms: float = field(default=0.0, metadata=JITTER)
+    loss: float = field(default=0.0, metadata=LOSS)
+    dealer: LinkConfig = field(
+        default_factory=LinkConfig,
+        metadata=doc("with a role that is only a dealer (unshaped unless set):"),
+    )
+    links: dict[str, dict[str, Any]] = field(
+        default_factory=dict,
+        metadata=doc(
+            "single directions that differ, each with delay_ms, rate_mbit, jitter_ms, loss",
+            "network.links.P1_P0.delay_ms=5 …",
+        ),
+    )
 
     def main_link(self) -> LinkConfig:
         """The link between roles that are online."""

@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -11,8 +11,9 @@ from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
 
 from harness.config.call import LAUNCHER, CallConfig
-from harness.config.groups import CONF_DIR, GROUPS, check_option, options
+from harness.config.groups import CONF_DIR, GROUPS, check_option, default_options, options
 from harness.config.schema import RunConfig
+from harness.config.systems import option_names
 from harness.errors import ConfigError, unknown
 
 TOP_KEYS = tuple(field.name for field in fields(RunConfig))
@@ -45,10 +46,65 @@ def check_single(overrides: Sequence[Override], conf_dir: Path = CONF_DIR) -> No
 def expand_sweep(texts: Sequence[str], conf_dir: Path = CONF_DIR) -> list[list[str]]:
     """The points of a sweep, each a list of overrides; keys in the order given, the last fastest.
 
-    A value may be a list (`1,2`), `choice(…)`, `range(…)` or, for a group, `glob(…)`.
+    A value may be a list (`1,2`), `choice(…)`, `range(…)` or, for a group, `glob(…)`. A key of one
+    system, as `mpcformer.approx`, multiplies the points of that system alone.
     """
-    axes = [_values(override, conf_dir) for override in parse(texts)]
-    return [list(point) for point in itertools.product(*axes)]
+    axes = [_values(override, conf_dir) for override in _parse_with_systems(texts)]
+    return _own_options([list(point) for point in itertools.product(*axes)])
+
+
+def points(texts: Sequence[str], multirun: bool) -> list[list[str]]:
+    """The points of a call: those of its sweep, or its only one."""
+    if multirun:
+        return expand_sweep(texts)
+    _parse_with_systems(texts)
+    return _own_options([list(texts)])
+
+
+def _parse_with_systems(texts: Sequence[str]) -> list[Override]:
+    return parse(texts, (*TOP_KEYS, *options("system")))
+
+
+def _own_options(given: Sequence[Sequence[str]]) -> list[list[str]]:
+    """`given`, with `<system>.<option>` as `system.<option>` where the point is of that system, and
+    left out of all others. Points that become equal are one. Raises ConfigError."""
+    systems = [_system_of(point) for point in given]
+    names = [name for name in options("system") if name not in TOP_KEYS]
+    for key in dict.fromkeys(_key(text) for point in given for text in point):
+        system, _, option = key.partition(".")
+        if system in names:
+            _check_own(key, system, option, systems)
+    made = [
+        tuple(own for text in point if (own := _own(text, system, names)))
+        for point, system in zip(given, systems, strict=True)
+    ]
+    return [list(point) for point in dict.fromkeys(made)]
+
+
+def _check_own(key: str, system: str, option: str, systems: Sequence[str]) -> None:
+    if system not in systems:
+        have = ", ".join(dict.fromkeys(systems))
+        raise ConfigError(key, f"no run of this call is of system {system}; it has {have}")
+    if option not in (names := option_names(system)):
+        if not names:
+            raise ConfigError(key, f"unknown key; {system} has no options")
+        raise unknown(key, "unknown key", names, f"{system}.")
+
+
+def _own(text: str, system: str, names: Collection[str]) -> str | None:
+    owner, _, rest = text.partition(".")
+    if owner not in names or "=" in owner:
+        return text
+    return f"system.{rest}" if owner == system else None
+
+
+def _key(text: str) -> str:
+    return text.partition("=")[0]
+
+
+def _system_of(point: Sequence[str]) -> str:
+    chosen = [text.partition("=")[2] for text in point if _key(text) == "system"]
+    return chosen[-1] if chosen else default_options()["system"]
 
 
 def _parse_one(parser: OverridesParser, text: str, top_keys: Sequence[str]) -> Override:
@@ -80,7 +136,8 @@ def _check_top(override: Override, top_keys: Sequence[str]) -> None:
     if top in (*OWN_KEYS, LAUNCHER) and top not in top_keys:
         raise ConfigError(key, "is a key of `permbench run` alone")
     if top not in top_keys:
-        raise unknown(key or str(override.input_line), "unknown key", (*TOP_KEYS, *OWN_KEYS))
+        allowed = dict.fromkeys((*TOP_KEYS, *OWN_KEYS, *top_keys))
+        raise unknown(key or str(override.input_line), "unknown key", allowed)
 
 
 def _values(override: Override, conf_dir: Path) -> list[str]:

@@ -6,42 +6,68 @@ from dataclasses import asdict, dataclass, field, replace
 
 from harness.config.schema import RunConfig, RunnerConfig
 from harness.errors import rejected
+from protocols.options import doc
 
 _ADDRESS = re.compile(r"(?P<host>\[[0-9a-fA-F:]+\]|[^:\[\]]+):(?P<port>\d+)")
 _CORES = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
 LEAST_MB = 256
+CORES = doc(
+    "cores of this machine that the role may run on; null: all",
+    'null, or cores such as "0", "0-3", "0,2"',
+)
 
 
 @dataclass(frozen=True)
 class RoleCores:
-    """The cores of this machine that each role may run on, as "0", "0-3", "0,2"; null: all."""
+    """The cores of this machine that each role may run on."""
 
-    P0: str | None = None
-    P1: str | None = None
-    P2: str | None = None
+    P0: str | None = field(default=None, metadata=CORES)
+    P1: str | None = field(default=None, metadata=CORES)
+    P2: str | None = field(default=None, metadata=CORES)
 
 
 @dataclass(frozen=True)
 class DockerRunner(RunnerConfig):
-    """Containers. image: null is the one that `permbench docker build` makes. memory_mb: the most that
-    each party gets, in 10^6 bytes; null: no limit. p0_folder: mounted read-only for P0 alone;
-    model.checkpoint sets it."""
+    """Containers."""
 
-    image: str | None
-    memory_mb: int | None
+    image: str | None = field(
+        metadata=doc(
+            "image of the parties; null: the one that permbench docker build makes",
+            "an image's name, or null",
+        )
+    )
+    memory_mb: int | None = field(
+        metadata=doc(
+            "the most memory of each party, in 10^6 bytes; null: no limit",
+            f"null or a whole number ≥ {LEAST_MB}",
+        )
+    )
     cpus: RoleCores = field(default_factory=RoleCores)
-    p0_folder: str | None = None
+    p0_folder: str | None = field(
+        default=None,
+        metadata=doc(
+            "folder that P0 alone can read; model.checkpoint sets it", "null or an absolute path"
+        ),
+    )
 
 
 @dataclass(frozen=True)
 class RemoteRunner(RunnerConfig):
-    """Parties that somebody else starts. listen: "host:port" where the harness waits for them.
-    secret_file: a file with what they share; null: it is in the environment variable
-    PERMBENCH_SECRET. wait_s: how long to wait for them."""
+    """Parties that somebody else starts."""
 
-    listen: str
-    secret_file: str | None
-    wait_s: float
+    listen: str = field(
+        metadata=doc("where the harness waits for the parties", "host:port, e.g. 0.0.0.0:7700")
+    )
+    secret_file: str | None = field(
+        metadata=doc(
+            "file with the secret that all share, or with one for each of P0, P1, P2; null: "
+            "PERMBENCH_SECRET in the environment",
+            "a path or null",
+        )
+    )
+    wait_s: float = field(
+        metadata=doc("how long to wait for the parties, in seconds", "a number > 0")
+    )
 
     def address(self) -> tuple[str, int]:
         """`listen` as (host, port). Raises ConfigError."""
@@ -78,6 +104,14 @@ def with_checkpoint(config: RunConfig) -> RunConfig:
     if not isinstance(config.runner, DockerRunner) or config.model.checkpoint is None:
         return config
     return replace(config, runner=replace(config.runner, p0_folder=config.model.checkpoint))
+
+
+def with_tls(config: RunConfig) -> RunConfig:
+    """`config` with `transport.tls` decided: on where parties may be on several hosts."""
+    if config.transport.tls is not None:
+        return config
+    tls = isinstance(config.runner, DockerRunner | RemoteRunner)
+    return replace(config, transport=replace(config.transport, tls=tls))
 
 
 def _check_docker(runner: DockerRunner) -> None:

@@ -1,14 +1,16 @@
 """The configuration of one run, as frozen dataclasses.
 
 They are the types that the files of conf/ and the command line are checked against. Plain keys have
-their defaults here; a group's values stand in conf/<group>/<option>.yaml.
+their defaults here; a group's values stand in conf/<group>/<option>.yaml. What a key means stands here
+alone, in its field's metadata: `harness.config.reference` makes help and reference of it.
 """
 
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, cast, get_args
 
 from harness.config.network import NetworkConfig
 from harness.registry import options_class
+from protocols.options import doc
 from protocols.transformer.spec import Family, TransformerSpec
 from protocols.workload import (
     Argmax,
@@ -22,28 +24,48 @@ from protocols.workload import (
     Workload,
 )
 
+SHAPED_PHASES = ("online", "all")
+AT_LEAST_0, AT_LEAST_1 = "a whole number ≥ 0", "a whole number ≥ 1"
+
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A model's dimensions: the fields of `TransformerSpec`, each overridable.
+    """A model's dimensions: the fields of `TransformerSpec`, each overridable."""
 
-    tie_layers: all layers share the first one's weights, so that a model that does not fit still
-    costs what it costs. checkpoint: a folder in Hugging Face's layout; it brings its dimensions.
-    """
-
-    name: str
-    family: str
-    n_layers: int
-    d_model: int
-    n_heads: int
-    d_ff: int
-    vocab: int
-    max_positions: int
-    norm_eps: float
-    n_kv_heads: int | None = None
-    rope_theta: float = 10000.0
-    tie_layers: bool = False
-    checkpoint: str | None = None
+    name: str = field(metadata=doc("its name in tables", "a name"))
+    family: str = field(
+        metadata=doc(
+            "kind of transformer: norms, activation, positions", ", ".join(get_args(Family))
+        )
+    )
+    n_layers: int = field(metadata=doc("transformer layers", AT_LEAST_1))
+    d_model: int = field(metadata=doc("hidden width", "a multiple of model.n_heads"))
+    n_heads: int = field(metadata=doc("attention heads", AT_LEAST_1))
+    d_ff: int = field(metadata=doc("inner width of the feed-forward block", AT_LEAST_1))
+    vocab: int = field(metadata=doc("size of the vocabulary", AT_LEAST_1))
+    max_positions: int = field(metadata=doc("the longest sequence, in tokens", AT_LEAST_1))
+    norm_eps: float = field(metadata=doc("added to a norm's variance", "a number between 0 and 1"))
+    n_kv_heads: int | None = field(
+        default=None,
+        metadata=doc(
+            "heads of keys and values; null: one for each query head",
+            "null or a divisor of model.n_heads",
+        ),
+    )
+    rope_theta: float = field(
+        default=10000.0, metadata=doc("base of rotary positions", "a number > 1")
+    )
+    tie_layers: bool = field(
+        default=False,
+        metadata=doc("all layers share the first one's weights: less memory, the same cost"),
+    )
+    checkpoint: str | None = field(
+        default=None,
+        metadata=doc(
+            "folder in Hugging Face's layout, which brings weights and dimensions",
+            "a path, or null: synthetic weights",
+        ),
+    )
 
     def spec(self) -> TransformerSpec:
         """The same as the protocols' type."""
@@ -88,7 +110,7 @@ class ArgmaxConfig(ExperimentConfig):
     """Index of the largest of `n` values."""
 
     uses_model: ClassVar[bool] = False
-    n: int
+    n: int = field(metadata=doc("how many values", AT_LEAST_1))
 
     def workload(self, model: ModelConfig) -> Workload:
         """See the base class; the model plays no part."""
@@ -100,8 +122,13 @@ class NonlinearConfig(ExperimentConfig):
     """`op` (gelu, softmax, layernorm) on a tensor of `shape`; the last two act on rows."""
 
     uses_model: ClassVar[bool] = False
-    op: str
-    shape: list[int]
+    op: str = field(metadata=doc("the function", ", ".join(get_args(NonlinearOp))))
+    shape: list[int] = field(
+        metadata=doc(
+            "shape of the tensor; softmax and layernorm act on its rows",
+            "a list of whole numbers ≥ 1, e.g. [32,1024]",
+        )
+    )
 
     def workload(self, model: ModelConfig) -> Workload:
         """See the base class; the model plays no part."""
@@ -113,9 +140,9 @@ class LinearConfig(ExperimentConfig):
     """One linear layer from `d_in` to `d_out` on `n` rows."""
 
     uses_model: ClassVar[bool] = False
-    n: int
-    d_in: int
-    d_out: int
+    n: int = field(metadata=doc("rows", AT_LEAST_1))
+    d_in: int = field(metadata=doc("values in a row that goes in", AT_LEAST_1))
+    d_out: int = field(metadata=doc("values in a row that comes out", AT_LEAST_1))
 
     def workload(self, model: ModelConfig) -> Workload:
         """See the base class; the model plays no part."""
@@ -126,12 +153,20 @@ class LinearConfig(ExperimentConfig):
 class LayerConfig(ExperimentConfig):
     """One layer of the model on `q_len` new tokens, `kv_len` keys in all (new ones included)."""
 
-    q_len: int
-    kv_len: int
+    q_len: int = field(metadata=doc("new tokens", AT_LEAST_1))
+    kv_len: int = field(
+        metadata=doc(
+            "keys in all, those of the new tokens included",
+            "from experiment.q_len to model.max_positions",
+        )
+    )
 
     def workload(self, model: ModelConfig) -> Workload:
         """See the base class."""
         return Layer(model.spec(), self.q_len, self.kv_len)
+
+
+NEW_TOKENS = doc("tokens to come out", "≥ 1; prompt and they fit model.max_positions")
 
 
 @dataclass(frozen=True)
@@ -141,8 +176,8 @@ class WholeModelConfig(ExperimentConfig):
     BERT makes one pass and no tokens, whatever `new_tokens` is.
     """
 
-    prompt_len: int
-    new_tokens: int
+    prompt_len: int = field(metadata=doc("tokens of the prompt, drawn from the seed", AT_LEAST_1))
+    new_tokens: int = field(metadata=NEW_TOKENS)
 
     def workload(self, model: ModelConfig) -> Workload:
         """See the base class."""
@@ -151,17 +186,31 @@ class WholeModelConfig(ExperimentConfig):
 
 @dataclass(frozen=True)
 class GenerateConfig(ExperimentConfig):
-    """The whole model on a prompt of the user's: `prompt` text (needs model.checkpoint's tokenizer)
-    or token ids `tokens`. temperature 0 is greedy; top_k, top_p and sample_seed (null: from the
-    operating system) say how P1 draws otherwise."""
+    """The whole model on a prompt of the user's: a text, or token ids."""
 
-    prompt: str | None
-    tokens: list[int] | None
-    new_tokens: int
-    temperature: float
-    top_k: int | None
-    top_p: float
-    sample_seed: int | None
+    prompt: str | None = field(
+        metadata=doc("the prompt; needs model.checkpoint, which has a tokenizer", "a text or null")
+    )
+    tokens: list[int] | None = field(
+        metadata=doc("the prompt as token ids, instead of a text", "a list, e.g. [3,1,4], or null")
+    )
+    new_tokens: int = field(metadata=NEW_TOKENS)
+    temperature: float = field(
+        metadata=doc("how freely P1 draws a token; 0: the likeliest", "a number ≥ 0")
+    )
+    top_k: int | None = field(
+        metadata=doc("draw from that many of the likeliest alone", "a whole number ≥ 1, or null")
+    )
+    top_p: float = field(
+        metadata=doc(
+            "draw from the likeliest that together have this probability", "above 0, up to 1"
+        )
+    )
+    sample_seed: int | None = field(
+        metadata=doc(
+            "decides P1's draws; null: the operating system does", "a whole number or null"
+        )
+    )
 
     def workload(self, model: ModelConfig) -> Workload:
         """See the base class. The prompt's tokens must be known."""
@@ -201,39 +250,97 @@ class ShaperConfig:
 
 @dataclass(frozen=True)
 class CalibrationConfig:
-    """strict: refuse to run over a link outside tolerance (else record it and flag it). max_age_s: for
-    how long a good measurement of the same links counts, between runs of the same parties."""
+    """How links are measured before a run."""
 
-    strict: bool = True
-    max_age_s: float = 60.0
+    strict: bool = field(
+        default=True,
+        metadata=doc(
+            "refuse to run over a link outside tolerance; false: measure, and mark the run"
+        ),
+    )
+    patience_s: float = field(
+        default=30.0,
+        metadata=doc(
+            "how long to wait and measure a link again before it is refused, in seconds",
+            "a number ≥ 0 (0: measure once)",
+        ),
+    )
+    max_age_s: float = field(
+        default=60.0,
+        metadata=doc(
+            "how long a good measurement counts for later runs over the same links, in seconds",
+            "a number ≥ 0 (0: calibrate before every run)",
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class MemoryConfig:
+    """What is looked at before a run."""
+
+    check: bool = field(
+        default=True,
+        metadata=doc("refuse a run that memory or disk of this machine are too small for"),
+    )
+
+
+@dataclass(frozen=True)
+class TransportConfig:
+    """What the parties' connections are like."""
+
+    tls: bool | None = field(
+        default=None,
+        metadata=doc("TLS 1.3 on every connection; null: with runner=remote and runner=docker"),
+    )
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One run.
+    """One run."""
 
-    repeat, warmup: measured and unmeasured online evaluations. threads: of compute, per party.
-    seed: of inputs, weights and keys; null draws them from the operating system. timeout_s: longest
-    silence of a party. shape: the phases that are shaped. trace: keep what `permbench replay` needs.
-    force: measure again what is stored.
-    """
-
-    experiment: ExperimentConfig
-    system: SystemConfig
-    model: ModelConfig
-    network: NetworkConfig
-    runner: RunnerConfig
-    shaper: ShaperConfig
-    repeat: int = 10
-    warmup: int = 2
-    threads: int = 1
-    seed: int | None = 1
-    timeout_s: float = 120.0
-    shape: str = "online"
-    trace: bool = False
+    experiment: ExperimentConfig = field(metadata=doc("what is computed"))
+    system: SystemConfig = field(metadata=doc("the method of private inference"))
+    model: ModelConfig = field(
+        metadata=doc("the model's dimensions, for experiments that have one")
+    )
+    network: NetworkConfig = field(metadata=doc("the links between the parties"))
+    runner: RunnerConfig = field(metadata=doc("where the parties live"))
+    shaper: ShaperConfig = field(metadata=doc("what makes the links slow"))
+    repeat: int = field(default=10, metadata=doc("measured evaluations", AT_LEAST_1))
+    warmup: int = field(
+        default=2, metadata=doc("evaluations before them, not measured", AT_LEAST_0)
+    )
+    threads: int = field(default=1, metadata=doc("threads of compute of each party", AT_LEAST_1))
+    seed: int = field(
+        default=1,
+        metadata=doc(
+            "of synthetic weights and inputs, jitter and loss", "a whole number from 0 to 2^63 - 1"
+        ),
+    )
+    key_seed: int | None = field(
+        default=None,
+        metadata=doc(
+            "of all keys, for tests; null: the operating system draws them",
+            "null or a whole number from 0 to 2^63 - 1",
+        ),
+    )
+    timeout_s: float = field(
+        default=120.0, metadata=doc("longest silence of a party, in seconds", "a number > 0")
+    )
+    shape: str = field(
+        default="online",
+        metadata=doc(
+            "the phases over slow links; others run at full speed", " or ".join(SHAPED_PHASES)
+        ),
+    )
+    trace: bool = field(default=False, metadata=doc("keep what permbench replay needs"))
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
-    force: bool = False
-    results_dir: str = "results/runs"
+    transport: TransportConfig = field(default_factory=TransportConfig)
+    memory: MemoryConfig = field(default_factory=MemoryConfig)
+    force: bool = field(default=False, metadata=doc("measure again what is stored"))
+    results_dir: str = field(
+        default="results/runs", metadata=doc("the folder that records go to", "a folder")
+    )
 
     def workload(self) -> Workload:
         """What is computed, as the protocols see it."""

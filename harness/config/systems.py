@@ -22,6 +22,11 @@ def system_schema(name: str) -> type[SystemConfig]:
     return cast(type[SystemConfig], schema)
 
 
+def option_names(name: str) -> list[str]:
+    """The options of the system `name`. Raises as `system_schema`."""
+    return [f.name for f in fields(system_schema(name)) if f.name != "name"]
+
+
 def check_options(system: SystemConfig) -> None:
     """Raise `ConfigError` for an option that the system does not allow."""
     for key, allowed in choices(system.name).items():
@@ -44,4 +49,4 @@ def _with_default(system: str, option: Field[Any]) -> Any:
         raise ConfigError("system", f"{system}: an option cannot be called name")
     if option.default is MISSING:
         raise ConfigError("system", f"{system}: its option {option.name} has no default")
-    return field(default=option.default)
+    return field(default=option.default, metadata=option.metadata)

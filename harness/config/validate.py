@@ -9,6 +9,7 @@ from harness.config.network import DirectionConfig, LinkConfig, NetworkConfig
 from harness.config.runners import check_runner
 from harness.config.schema import (
     EXPERIMENTS,
+    SHAPED_PHASES,
     ArgmaxConfig,
     GenerateConfig,
     LayerConfig,
@@ -22,8 +23,6 @@ from harness.config.systems import check_options, system_schema
 from harness.errors import rejected
 from protocols.transformer.spec import Family
 from protocols.workload import NonlinearOp
-
-SHAPED_PHASES = ("online", "all")
 
 
 def validate(config: RunConfig) -> RunConfig:
@@ -41,16 +40,38 @@ def _plain_keys(config: RunConfig) -> None:
     at_least("repeat", config.repeat, 1)
     at_least("warmup", config.warmup, 0)
     at_least("threads", config.threads, 1)
-    if config.seed is not None and not 0 <= config.seed < 2**63:
-        raise rejected("seed", config.seed, "null or a whole number from 0 to 2^63 - 1")
+    if not 0 <= config.seed < 2**63:
+        raise rejected("seed", config.seed, "a whole number from 0 to 2^63 - 1")
+    _key_seed(config)
     if not 0 < config.timeout_s < math.inf:
         raise rejected("timeout_s", config.timeout_s, "a number > 0")
     if not 0 <= config.calibration.max_age_s < math.inf:
         rule = "a number ≥ 0 (0: calibrate before every run)"
         raise rejected("calibration.max_age_s", config.calibration.max_age_s, rule)
+    if not 0 <= config.calibration.patience_s < math.inf:
+        rule = "a number ≥ 0 (0: measure a link once)"
+        raise rejected("calibration.patience_s", config.calibration.patience_s, rule)
     one_of("shape", config.shape, SHAPED_PHASES)
     if not config.results_dir:
         raise rejected("results_dir", config.results_dir, "a folder")
+
+
+def _key_seed(config: RunConfig) -> None:
+    """Keys that follow from a number protect nothing: only made-up secrets may stand behind them."""
+    if config.key_seed is None:
+        return
+    if not 0 <= config.key_seed < 2**63:
+        raise rejected("key_seed", config.key_seed, "null or a whole number from 0 to 2^63 - 1")
+    user = config.experiment.user()
+    secrets = {
+        "a checkpoint": config.model.checkpoint,
+        "a user's prompt": user.prompt if user is not None else None,
+        "runner=remote": config.runner.name == "remote",
+    }
+    for what, given in secrets.items():
+        if given:
+            rule = "null: keys that follow from a number are for tests on synthetic data alone"
+            raise rejected("key_seed", f"{config.key_seed} with {what}", rule)
 
 
 def _names(config: RunConfig) -> None:

@@ -47,7 +47,7 @@ class Checkout(Local):
         self, role: Role, harness: HarnessAddress, environment: Mapping[str, str]
     ) -> RunningParty:
         """See `Runner.launch`. What lies in the working directory is imported first."""
-        argv = [sys.executable, *WORKER, role, harness.host, str(harness.port)]
+        argv = [sys.executable, *WORKER, *harness.arguments(role)]
         return Child(argv, harness.secret, {**environment, "PYTHONSAFEPATH": ""}, self._tree)
 
 
@@ -72,7 +72,8 @@ class _Side:
         if self.parties is None:
             tc = config.shaper.name == "tc"
             runner = Checkout(self.tree) if self.tree else make_runner(config.runner, tc)
-            self.parties = PartyGroup(runner, config.threads, config.timeout_s)
+            tls = bool(config.transport.tls)
+            self.parties = PartyGroup(runner, config.threads, config.timeout_s, tls)
             self.parties.start()
         return self.parties
 
@@ -175,7 +176,8 @@ class Sides:
             raise GateFailure(str(found)) from None
         if sides > 1 and config.runner.name != "local":
             raise GateFailure(f"another checkout needs runner=local, not {config.runner.name}")
-        terms = (config.runner, config.shaper.name == "tc", config.threads, config.timeout_s)
+        tc = config.shaper.name == "tc"
+        terms = (config.runner, tc, config.threads, config.timeout_s, config.transport)
         if terms != self._terms:
             self.renew()
             self._terms = terms

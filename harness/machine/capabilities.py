@@ -1,12 +1,16 @@
 """What runners and shapers need of this machine, whether it is there, and what would mend it."""
 
+import errno
+import os
+import socket
 from dataclasses import dataclass
 
+from harness.config.runners import RemoteRunner
 from harness.config.schema import RunConfig
 from harness.errors import ConfigError, DockerError
-from netem.probe import namespaces_missing, tc_missing
+from netem.command import find
+from netem.probe import TC_PROGRAMS, namespaces_missing, tc_missing
 
-INSTALL = "apt-get install iproute2 ethtool"
 NO_NETEM = (
     "load it with `modprobe sch_netem` (Debian: linux-image-amd64 has it), or use shaper=emulated, "
     "which needs no kernel module"
@@ -47,14 +51,19 @@ def missing_for_tc() -> MissingRequirement | None:
 def _remedy(why: str) -> str:
     if "sch_" in why or "cls_" in why:
         return NO_NETEM
-    return "run as root: sudo permbench …" if "root" in why else INSTALL
+    absent = dict.fromkeys(TC_PROGRAMS[name] for name in TC_PROGRAMS if find(name) is None)
+    if absent:
+        return f"sudo apt-get install {' '.join(absent)}"
+    return "run as root: sudo permbench …" if "root" in why else "look at: dmesg | tail"
 
 
 def require(config: RunConfig) -> None:
     """Raise ConfigError unless this machine can do what the configuration asks for.
 
-    Of remote parties nothing is known here: each reports itself what it missing.
+    Of remote parties nothing is known here: each reports itself what it lacks.
     """
+    if isinstance(config.runner, RemoteRunner):
+        _require_port(config.runner)
     runner, shaper = config.runner.name, config.shaper.name
     if shaper == "tc" and runner == "local":
         raise ConfigError(
@@ -72,3 +81,19 @@ def require(config: RunConfig) -> None:
         if found:
             name = shaper if group == "shaper" else runner
             raise ConfigError(group, f"{name} cannot be used here: {found.why}; {found.remedy}")
+
+
+def _require_port(runner: RemoteRunner) -> None:
+    """Raise ConfigError unless the harness could listen where the parties will look for it."""
+    host, port = runner.address()
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        remedies = {
+            errno.EADDRINUSE: f"take another port, e.g. {port + 1}, or end what listens there (ss -ltnp)",
+            errno.EACCES: "take a port of 1024 or above",
+        }
+        remedy = remedies.get(error.errno or 0, "give an address of this machine, or 0.0.0.0")
+        reason = os.strerror(error.errno).lower() if error.errno else str(error)
+        raise ConfigError("runner.listen", f"{runner.listen}: {reason}; {remedy}") from None

@@ -1,9 +1,12 @@
 """The Docker daemon of this machine: reached, or a reason why not; and the parties' image."""
 
 import hashlib
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from harness.data import INSTALLED
 from harness.errors import DockerError
 from harness.version import REPO, version
 
@@ -14,6 +17,7 @@ RUN_LABEL = (
 SOURCES_LABEL = "permbench.sources"  # on an image: what it was built from
 BUILD = "permbench docker build"
 TIMEOUT_S = 60.0
+SYSTEMD = Path("/run/systemd/system")  # is there where systemd runs the services
 
 
 def connect() -> Any:
@@ -51,14 +55,26 @@ def find_image(client: Any, tag: str) -> Any:
 
 
 def sources_digest(root: Path = REPO) -> str:
-    """16 hex digits over every file of the packages that an image is made of."""
+    """16 hex digits over every file of the packages that an image is made of; a wheel's are those of
+    the checkout it was built from."""
     digest = hashlib.sha256()
-    for package in PACKAGES:
-        for path in sorted((root / package).rglob("*")):
-            if path.suffix in (".py", ".sh", ".yaml"):
-                content = hashlib.sha256(path.read_bytes()).hexdigest()
-                digest.update(f"{path.relative_to(root).as_posix()} {content}\n".encode())
+    for name, path in sorted(_sources(root)):
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest.update(f"{name} {content}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def start_command(service: str) -> str:
+    """What starts a service of this machine that is installed."""
+    return f"systemctl start {service}" if SYSTEMD.is_dir() else f"service {service} start"
+
+
+def _sources(root: Path) -> Iterator[tuple[str, Path]]:
+    for package in PACKAGES:
+        for path in (root / package).rglob("*"):
+            if path.suffix in (".py", ".sh", ".yaml"):
+                name = path.relative_to(root).as_posix()
+                yield name.removeprefix(f"harness/{INSTALLED}/"), path
 
 
 def _unreachable(text: str) -> DockerError:
@@ -66,5 +82,7 @@ def _unreachable(text: str) -> DockerError:
         remedy = "sudo usermod -aG docker $USER, then log in again"
         return DockerError("this user may not talk to the Docker daemon", remedy)
     if "FileNotFoundError" in text or "ConnectionRefusedError" in text:
-        return DockerError("no Docker daemon runs here", "sudo systemctl start docker")
+        if shutil.which("dockerd") is None and shutil.which("docker") is None:
+            return DockerError("Docker is not installed", "sudo apt-get install docker.io")
+        return DockerError("no Docker daemon runs here", f"sudo {start_command('docker')}")
     return DockerError(f"no Docker daemon answers: {' '.join(text.split())}", "docker info")

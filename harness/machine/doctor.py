@@ -1,6 +1,7 @@
 """What a machine can do: independent checks, each with a reason and a remedy."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -51,7 +52,8 @@ def check_python() -> Check:
     """Python 3.11 or later."""
     found = ".".join(map(str, sys.version_info[:3]))
     state: State = "ok" if sys.version_info >= (3, 11) else "missing"
-    return Check("python", state, f"{found}; 3.11 or later is needed", "install Python 3.11", True)
+    remedy = "sudo apt-get install python3.11 python3.11-venv"
+    return Check("python", state, f"{found}; 3.11 or later is needed", remedy, True)
 
 
 def check_packages() -> Check:
@@ -182,7 +184,9 @@ def check_governor() -> Check:
     if found in (None, "performance"):
         return Check("governor", "ok", found or "not shown here (usual in a virtual machine)")
     why = f"{found}: the frequency follows the load, so short runs vary"
-    return Check("governor", "warning", why, "sudo cpupower frequency-set -g performance")
+    install = "" if shutil.which("cpupower") else "sudo apt-get install linux-cpupower; "
+    remedy = f"{install}sudo cpupower frequency-set -g performance"
+    return Check("governor", "warning", why, remedy)
 
 
 def check_load() -> Check:

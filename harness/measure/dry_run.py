@@ -1,6 +1,8 @@
 """What a run would do to the network, without doing it."""
 
 from harness.config.schema import RunConfig
+from harness.machine.room import available_bytes, needed_bytes
+from harness.records.stats import format_bytes
 from harness.registry import system_class
 from netem.profile import LinkProfile
 from netem.tc import Peer, plan
@@ -10,12 +12,14 @@ INTERFACE = "eth0"
 ADDRESSES: dict[Role, str] = {role: f"10.0.0.{10 + i}" for i, role in enumerate(ROLES)}
 
 
-def print_plan(config: RunConfig) -> None:
-    """Print the run's title, its links, and with shaper=tc each role's commands.
+def print_plan(config: RunConfig, title: str) -> None:
+    """Print the run's `title`, its links, and with shaper=tc each role's commands.
 
     The addresses stand for those that the parties will have.
     """
-    print(config.title())
+    print(title)
+    needed = sum(needed_bytes(config).values())
+    print(f"  memory about {format_bytes(needed)}, {format_bytes(available_bytes())} available")
     roles = system_class(config.system.name).online_roles
     profiles = config.network.profiles(roles)
     for (a, b), profile in profiles.items():

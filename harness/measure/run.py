@@ -35,6 +35,7 @@ from harness.parties.link_check import Calibration, calibrate
 from harness.progress import Progress
 from harness.records.environment import environment
 from harness.records.record import (
+    OUTSIDE,
     Correctness,
     NetworkRecord,
     PhaseRecord,
@@ -51,6 +52,7 @@ from protocols.party import PHASES, Phase, Role
 from protocols.system import System
 from protocols.workload import Generation, UserInput, Workload
 
+LINK_LOG = "link"  # of a record: every reason why its link was outside tolerance
 EVALUATIONS_PER_DELAY = 3  # over each of DELAYED_LINKS
 
 
@@ -99,14 +101,22 @@ class Run:
         """How its links are to be shaped."""
         shaper = cast(Shaper, self.config.shaper.name)
         links = {} if shaper == "none" else self.profiles
-        return Shaping(shaper, links, self.shaped_phases, self.config.seed or 0)
+        return Shaping(shaper, links, self.shaped_phases, self.config.seed)
 
     @cached_property
     def job(self) -> Job:
         """What its parties are asked to do."""
         cfg = self.config
-        name, fault = cfg.system.name, self.fault
-        return Job(name, self.options, self.workload, cfg.seed, self.user, cfg.trace, fault)
+        return Job(
+            cfg.system.name,
+            self.options,
+            self.workload,
+            cfg.seed,
+            self.user,
+            cfg.trace,
+            self.fault,
+            cfg.key_seed,
+        )
 
     @cached_property
     def stored_bytes(self) -> dict[str, int] | None:
@@ -133,10 +143,9 @@ class MeasuredLinks:
 
     def refusal(self, run: Run) -> str | None:
         """Why this run must not go on over them; None where it may."""
-        outside = self.calibration.outside
-        if not outside or not run.config.calibration.strict:
+        if not self.calibration.outside or not run.config.calibration.strict:
             return None
-        return f"link outside tolerance: {'; '.join(outside)}"
+        return f"{OUTSIDE}: {self.calibration.worst}"
 
 
 @dataclass(frozen=True)
@@ -178,9 +187,11 @@ def measure_links(
     parties.compare_clocks()
     interfaces = parties.shape(run.shaping)
     pairs = tuple(combinations(roles, 2))
-    known = parties.calibration
-    if known is None or not known.covers(pairs, run.config.calibration.max_age_s):
-        known = parties.calibration = calibrate(parties.calibrate, pairs, progress)
+    known, wanted = parties.calibration, run.config.calibration
+    if known is None or not known.covers(pairs, wanted.max_age_s):
+        # Links that somebody has waited for in vain already are measured once more, and that is all.
+        patience_s = 0.0 if known and known.outside else wanted.patience_s
+        known = parties.calibration = calibrate(parties.calibrate, pairs, progress, patience_s)
     parties.shape(run.shaping)  # jitter starts afresh, however long calibration took
     apart = any(parties.clock_offsets_ns.values())
     return MeasuredLinks(known, interfaces, parties.image, apart)
@@ -252,10 +263,14 @@ def record_of(run: Run, outcome: Outcome, links: MeasuredLinks | None = None) ->
         correctness=outcome.correctness,
         environment=environment(REPO)
         | {"image": links.image if links else None, "sources": sources(config.system.name)},
-        logs=outcome.logs,
+        logs=outcome.logs | ({LINK_LOG: links.calibration.outside} if _is_off(links) else {}),
         generated=outcome.generated,
         stored_bytes=run.stored_bytes if outcome.phases else None,
     )
+
+
+def _is_off(links: MeasuredLinks | None) -> bool:
+    return links is not None and bool(links.calibration.outside)
 
 
 def _network_record(run: Run, outcome: Outcome, links: MeasuredLinks | None) -> NetworkRecord:

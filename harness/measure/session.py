@@ -27,7 +27,7 @@ class Session:
 
     def __init__(self) -> None:
         self._parties: PartyGroup | None = None
-        self._terms: tuple[RunnerConfig, bool, int, float] | None = None  # of these parties
+        self._terms: tuple[RunnerConfig, bool, int, float, bool] | None = None  # of these parties
         self._answers = Answers()
 
     def __enter__(self) -> Self:
@@ -104,13 +104,15 @@ class Session:
         return {} if self._parties is None else self._parties.pids()
 
     def _parties_for(self, config: RunConfig, progress: Progress) -> PartyGroup:
-        terms = (config.runner, config.shaper.name == "tc", config.threads, config.timeout_s)
+        tc, tls = config.shaper.name == "tc", bool(config.transport.tls)
+        terms = (config.runner, tc, config.threads, config.timeout_s, tls)
         if self._parties and terms == self._terms:
             return self._parties
         self._close_parties()
         progress.stage("starting parties")
-        runner, tc, threads, timeout_s = self._terms = terms
-        self._parties = PartyGroup(make_runner(runner, tc), threads, timeout_s)
+        self._terms = terms
+        runner = make_runner(config.runner, tc)
+        self._parties = PartyGroup(runner, config.threads, config.timeout_s, tls)
         self._parties.start()
         return self._parties
 

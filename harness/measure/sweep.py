@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Protocol
 
 from harness.config.identity import config_hash, resolved
-from harness.config.schema import RunConfig
+from harness.config.schema import GenerateConfig, RunConfig
 from harness.errors import spell
 from harness.progress import Progress
 from harness.records import query as rows
 from harness.records import store
 from harness.records.environment import environment, machine_of
-from harness.records.record import Record
+from harness.records.record import OUTSIDE, Record
 from harness.records.run_lock import locked
 from harness.records.selection import commit_text, outside
 from harness.records.sources import sources
@@ -65,7 +65,7 @@ class Plan:
 
 def plan(configs: Sequence[RunConfig]) -> Plan:
     """Split `configs` by what the store holds. Raises ConfigError for a useless results_dir."""
-    made = Plan({}, {}, _titles(configs), {}, {})
+    made = Plan({}, {}, titles(configs), {}, {})
     for config in configs:
         record_id, path = config_hash(config), path_of(config)
         store.check_writable(Path(config.results_dir))
@@ -86,7 +86,8 @@ def path_of(config: RunConfig) -> Path:
 
 
 def _asks_again(config: RunConfig) -> bool:
-    return config.force or config.seed is None  # without a seed every run is another one
+    # A generation is asked for its text, which is printed as it comes.
+    return config.force or isinstance(config.experiment, GenerateConfig)
 
 
 def why_again(config: RunConfig, found: Record) -> str | None:
@@ -111,7 +112,7 @@ def stored_messages(plan: Plan) -> Iterator[str]:
         yield f"{count} of {total} runs: {reason}: measured again"
 
 
-def _titles(configs: Sequence[RunConfig]) -> dict[str, str]:
+def titles(configs: Sequence[RunConfig]) -> dict[str, str]:
     """Titles by id, with the keys that vary beyond what a title says."""
     flats = [rows.flatten(resolved(config)) for config in configs]
     keys = rows.varying(flats)
@@ -177,7 +178,7 @@ def taken_since(plan: Plan, record_id: str) -> Record | None:
     """A result that counts and that another process has stored since the plan was made."""
     config = plan.pending[record_id]
     path = path_of(config)
-    if config.seed is None or store.stamp(path) == plan.before[record_id]:
+    if isinstance(config.experiment, GenerateConfig) or store.stamp(path) == plan.before[record_id]:
         return None
     found = store.finished(path)
     return found if found and why_again(config, found) is None else None
@@ -240,7 +241,8 @@ def summary(record: Record, title: str) -> str:
     head = f"{record.status:11} {title}"
     online = rows.phase_spread(record, "online")
     if online is None:
-        return f"{head}: {record.error or 'no measurement'}"
+        short = OUTSIDE if (record.error or "").startswith(OUTSIDE) else record.error
+        return f"{head}: {short or 'no measurement'}"  # the table says how far outside
     payload = format_bytes(rows.payload_bytes(record, "online"))
     hops = record.phases["online"].hops
     tail = f": {format_spread(online)}, {payload}, {hops} hops"

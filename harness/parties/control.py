@@ -4,7 +4,6 @@ A notice is a kind, some JSON fields and tensors, in the same framing as protoco
 """
 
 import json
-import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -13,8 +12,8 @@ import torch
 from torch import Tensor
 
 from harness.errors import FrameError
-from harness.transport.channel import SocketReader
 from harness.transport.frame import decode, encode
+from harness.transport.stream import Connection, Outgoing, Reader
 from protocols.events import Stamp
 from protocols.party import Role
 
@@ -34,15 +33,20 @@ class Notice:
 
 
 class Control:
-    """One end of a control channel over a connected, authenticated socket, which it then owns."""
+    """One end of a control channel over a connection, which it then owns."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self._reader = SocketReader(sock)
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._reader = Reader(connection)
+
+    @property
+    def fingerprint(self) -> bytes | None:
+        """Of the other end's certificate; None without TLS."""
+        return self._connection.fingerprint
 
     def fileno(self) -> int:
         """For selectors."""
-        return self._sock.fileno()
+        return self._connection.sock.fileno()
 
     @property
     def pending(self) -> bool:
@@ -53,8 +57,8 @@ class Control:
         """Send one notice. Raises OSError where the other end is gone."""
         text = json.dumps({"kind": kind, **fields}).encode()
         head = torch.frombuffer(bytearray(text), dtype=torch.uint8)
-        for view in encode(_STAMP, [head, *tensors], max_bytes=MAX_NOTICE_BYTES).views:
-            self._sock.sendall(view)
+        frame = encode(_STAMP, [head, *tensors], max_bytes=MAX_NOTICE_BYTES)
+        Outgoing(self._connection, frame.views).push(wait=True)
 
     def recv(self) -> Notice:
         """The next notice. Raises EOFError, OSError; FrameError or ValueError for what is none."""
@@ -68,4 +72,4 @@ class Control:
 
     def close(self) -> None:
         """Close the connection."""
-        self._sock.close()
+        self._connection.sock.close()

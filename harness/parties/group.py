@@ -4,24 +4,26 @@ import secrets
 import select
 import selectors
 import signal
+import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain
 from typing import Any
 
-from harness.errors import FrameError, HandshakeError, PartyFailure
+from harness.errors import FrameError, HandshakeError, PartyFailure, Refused, RunnerError
 from harness.parties.control import HARNESS, VERSION, Control, Notice
 from harness.parties.job import Shaping
 from harness.parties.link_check import Calibration
 from harness.runners.base import HarnessAddress, Runner, RunningParty
-from harness.transport.handshake import SECRET_BYTES, accept, listen
+from harness.transport.handshake import SECRET_BYTES, Credentials, Trust, answer, listen
+from harness.transport.tls import Identity
 from protocols.party import ROLES, Phase, Role
 
 LOG_LINES = 40
-HANDSHAKE_S = 10.0
+HANDSHAKE_S = 5.0
 POLL_S = 0.2
 GRACE_S = 0.05  # to end by themselves
 CLOCK_PINGS = 15
@@ -32,12 +34,14 @@ LEAD_NS = 3_000_000  # from the go to the common start, so that it reaches every
 class PartyGroup:
     """One party per role, placed by `runner`, connected to each other and to the harness.
 
-    threads: of compute, per party. timeout_s: longest silence. Raises PartyFailure from any call
-    once a party has failed; the parties is then of no more use. The parties opens and closes the runner.
+    threads: of compute, per party. timeout_s: longest silence. tls: on every connection. Raises
+    PartyFailure from any call once a party has failed; the group is then of no more use. The group
+    opens and closes the runner.
     """
 
-    def __init__(self, runner: Runner, threads: int, timeout_s: float) -> None:
+    def __init__(self, runner: Runner, threads: int, timeout_s: float, tls: bool = False) -> None:
         self.threads, self.timeout_s = threads, timeout_s
+        self._me = Credentials(HARNESS, Identity.fresh(HARNESS) if tls else None)
         self.logs: dict[Role, deque[str]] = {role: deque(maxlen=LOG_LINES) for role in ROLES}
         self.clock_offsets_ns: dict[Role, int] = {}
         self._runner = runner
@@ -53,15 +57,14 @@ class PartyGroup:
     def start(self) -> None:
         """Start and connect all parties. Raises RunnerError, PartyFailure; `close` is needed all
         the same."""
-        secret = (
-            secrets.token_bytes(SECRET_BYTES) if not self._runner.secret else self._runner.secret
-        )
+        trusts = {role: Trust(secret) for role, secret in self._secrets().items()}
         self._runner.open()
-        with listen(self._runner.host, self._runner.port) as listener:
-            harness = HarnessAddress(self._runner.host, listener.getsockname()[1], secret.hex())
+        with self._listener() as listener:
+            address = self._runner.host, listener.getsockname()[1]
             for role in ROLES:
+                harness = HarnessAddress(*address, trusts[role].secret.hex(), self._tls)
                 self._running[role] = self._launch(role, harness)
-            self._accept(listener, secret)
+            self._accept(listener, trusts)
         hello = self.gather("hello")
         for role, notice in hello.items():
             if (found := notice.fields.get("version")) != VERSION:
@@ -74,8 +77,41 @@ class PartyGroup:
             threads=self.threads,
             timeout_s=self.timeout_s,
             tc=self._runner.tc,
+            **self._introductions(),
         )
         self.gather("connected")
+
+    @property
+    def _tls(self) -> bool:
+        return self._me.identity is not None
+
+    def _secrets(self) -> Mapping[Role, bytes]:
+        """What each party proves itself by: with TLS each has a secret of its own, where nobody has
+        told them one for all."""
+        if (told := self._runner.secrets) is not None:
+            if not self._tls and len(set(told.values())) > 1:
+                raise RunnerError("a secret for each role needs transport.tls=true")
+            return told
+        if self._tls:
+            return {role: secrets.token_bytes(SECRET_BYTES) for role in ROLES}
+        return dict.fromkeys(ROLES, secrets.token_bytes(SECRET_BYTES))
+
+    def _introductions(self) -> dict[str, Any]:
+        """With TLS, what the parties know each other by: the certificate that each has shown here, and
+        a fresh secret."""
+        if not self._tls:
+            return {}
+        shown = {role: control.fingerprint or b"" for role, control in self._controls.items()}
+        fingerprints = {role: fingerprint.hex() for role, fingerprint in shown.items()}
+        return {"fingerprints": fingerprints, "secret": secrets.token_hex(SECRET_BYTES)}
+
+    def _listener(self) -> socket.socket:
+        """Where parties find the harness. Raises RunnerError."""
+        host, port = self._runner.host, self._runner.port
+        try:
+            return listen(host, port)
+        except OSError as error:
+            raise RunnerError(f"cannot listen at {host}:{port}: {error.strerror}") from None
 
     def compare_clocks(self) -> None:
         """How far each party's CLOCK_MONOTONIC is ahead of the harness's; 0 where it is the same.
@@ -138,7 +174,7 @@ class PartyGroup:
     ) -> dict[tuple[Role, Role], dict[str, Any]]:
         """Measure the links of `pairs`, one after the other, as they are shaped now.
 
-        For each: `measured`, and `outside`, the reasons why it is not what its profile says.
+        For each: `measured`, and `outside`, in what it is not what its profile says (`Deviation`).
         """
         self.send_all("calibrate", pairs=pairs)
         measured = {}
@@ -226,22 +262,30 @@ class PartyGroup:
         for line in place.lines():
             self.logs[role].append(line)
 
-    def _accept(self, listener: Any, secret: bytes) -> None:
-        patience_s = self._runner.start_timeout_s
+    def _accept(self, listener: Any, trusts: Mapping[Role, Trust]) -> None:
+        patience_s, why = self._runner.start_timeout_s, ""
         deadline = time.monotonic() + patience_s
         while missing := [role for role in ROLES if role not in self._controls]:
             dead = [role for role in missing if self._running[role].exit_code() is not None]
             if dead:
-                raise self._failure(dead[0], None)
+                failure = self._failure(dead[0], None)
+                raise PartyFailure(f"{failure}{why}", failure.timed_out)
             if time.monotonic() > deadline:
-                raise PartyFailure(f"{missing[0]} did not start in {patience_s:g} s", True)
+                raise PartyFailure(f"{missing[0]} did not start in {patience_s:g} s{why}", True)
             if not select.select([listener], [], [], POLL_S)[0]:
                 continue
-            with suppress(HandshakeError):  # a stranger
-                role, sock = accept(listener, secret, HARNESS, missing, timeout_s=HANDSHAKE_S)
-                sock.settimeout(self.timeout_s)
-                self._controls[role] = Control(sock)
-                self._selector.register(sock.fileno(), selectors.EVENT_READ, role)
+            expected = {role: trusts[role] for role in missing}
+            try:
+                until = time.monotonic() + HANDSHAKE_S
+                role, connection = answer(listener, self._me, expected, until)
+            except Refused as error:
+                raise PartyFailure(str(error)) from None
+            except HandshakeError as error:  # a stranger
+                why = f" ({error})"
+                continue
+            connection.sock.settimeout(self.timeout_s)
+            self._controls[role] = control = Control(connection)
+            self._selector.register(control.fileno(), selectors.EVENT_READ, role)
 
     def _next(self, timeout_s: float) -> tuple[Role, Notice | None]:
         """The next notice of any party, or None where its connection has ended."""

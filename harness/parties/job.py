@@ -30,16 +30,18 @@ class Job:
     """Evaluations of `workload` under `system`, as they are sent to one role.
 
     user: what P1 alone knows; absent in what the others get. trace: report what `replay` needs.
+    key_seed: of keys, for tests; None: from the operating system.
     fault: what `permbench gate --self-test` must find; there is no configuration key for it.
     """
 
     system: str
     options: Any
     workload: Workload
-    seed: int | None
+    seed: int
     user: UserInput | None = None
     trace: bool = False
     fault: Fault | None = None
+    key_seed: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """JSON fields."""

@@ -6,19 +6,20 @@ import sys
 from collections.abc import Sequence
 
 from harness.parties.group import kernel_environment
-from harness.runners.base import WORKER
+from harness.runners.base import WORKER, HarnessAddress
 from harness.transport.handshake import SECRET_VARIABLE
 from protocols.party import Role
 
 NOT_JOINED = 2  # the worker's exit code where it could not reach the harness, or was not let in
 
 
-def join(role: Role, host: str, port: int, secret: bytes, wait_s: float) -> int:
+def join(role: Role, host: str, port: int, secret: bytes, wait_s: float, tls: bool) -> int:
     """Be `role` in every session at host:port until none has come for `wait_s` seconds.
 
     Returns 0 if there was one at all.
     """
-    argv = [sys.executable, *WORKER, role, host, str(port), "--wait-s", f"{wait_s:g}"]
+    harness = HarnessAddress(host, port, secret.hex(), tls)
+    argv = [sys.executable, *WORKER, *harness.arguments(role), "--wait-s", f"{wait_s:g}"]
     sessions = 0
     while (code := _serve(argv, secret)) != NOT_JOINED:
         sessions += 1

@@ -25,8 +25,16 @@ from harness.parties.faults import with_fault
 from harness.parties.job import Job, Shaping
 from harness.parties.trace_recorder import TraceRecorder
 from harness.registry import system_class
-from harness.transport.handshake import SECRET_BYTES, connect, connect_all, listen
+from harness.transport.handshake import (
+    SECRET_BYTES,
+    Credentials,
+    Trust,
+    connect,
+    connect_all,
+    listen,
+)
 from harness.transport.socket_party import SocketParty
+from harness.transport.tls import Identity
 from netem import nic
 from netem.calibrate import End, initiate, respond
 from netem.interface import ShapedInterface
@@ -128,7 +136,7 @@ class Worker:
         measurement = initiate(self._end(peer), there, back)
         allowed = PACKETS if self._shaping.shaper == "tc" else None
         outside = judge(measurement, (there, back), allowed)
-        return {"measured": measurement.to_dict(), "outside": outside}
+        return {"measured": measurement.to_dict(), "outside": [asdict(each) for each in outside]}
 
     def _end(self, peer: Role) -> End:
         send, recv = partial(self._party.send, peer), partial(self._party.recv, peer)
@@ -143,7 +151,7 @@ class Worker:
         ring.warm_up()
         make = system_class(job.system)
         gc.freeze()  # what is there now stays: no collection between evaluations looks at it
-        system = make(self._party, job.workload, job.seed, job.options, job.user)
+        system = make(self._party, job.workload, job.seed, job.options, job.user, job.key_seed)
         if job.fault:
             system = with_fault(system, job.fault)
         before = self._interface.counters() if self._interface else {}
@@ -243,32 +251,50 @@ def _peak_rss_bytes() -> int:
     return 0
 
 
-def _start(role: Role, host: str, port: int, secret: bytes, patience_s: float) -> Worker:
-    sock = connect(host, port, secret, role, HARNESS, timeout_s=patience_s)
-    control = Control(sock)
-    here = sock.getsockname()[0]  # peers reach this party where the harness does
+def _start(me: Credentials, host: str, port: int, secret: bytes, patience_s: float) -> Worker:
+    connection = connect((host, port), me, HARNESS, Trust(secret), timeout_s=patience_s)
+    control = Control(connection)
+    here = connection.sock.getsockname()[0]  # peers reach this party where the harness does
     listener = listen(here)
     control.send("hello", host=here, port=listener.getsockname()[1], version=VERSION)
     if (peers := control.recv()).kind != "peers":
         raise PeerError(f"the harness said {peers.kind}")
-    return _connect_peers(role, control, listener, secret, peers.fields)
+    try:
+        return _connect_peers(me, control, listener, secret, peers.fields)
+    except PeerError as error:
+        control.send("error", reason="failed", text=f"{type(error).__name__}: {error}")
+        raise
+
+
+def _trusts(role: Role, secret: bytes, peers: Mapping[str, Any]) -> dict[Role, Trust]:
+    """What each peer must prove, as the harness says where it can say so in confidence."""
+    others = [peer for peer in ROLES if peer != role]
+    if not (pinned := peers.get("fingerprints")):
+        return {peer: Trust(secret) for peer in others}
+    fresh = bytes.fromhex(peers["secret"])
+    return {peer: Trust(fresh, bytes.fromhex(pinned[peer])) for peer in others}
 
 
 def _connect_peers(
-    role: Role, control: Control, listener: socket.socket, secret: bytes, peers: dict[str, Any]
+    me: Credentials,
+    control: Control,
+    listener: socket.socket,
+    secret: bytes,
+    peers: dict[str, Any],
 ) -> Worker:
     """Connect with the peers that the harness names."""
     if peers["tc"]:
         nic.open_windows(nic.interface_of(listener.getsockname()[0]).name)
     addresses = {cast(Role, name): (h, p) for name, (h, p) in peers["addresses"].items()}
-    sockets = connect_all(role, listener, addresses, secret, timeout_s=peers["timeout_s"])
+    trusts = _trusts(me.role, secret, peers)
+    connections = connect_all(me, listener, addresses, trusts, timeout_s=peers["timeout_s"])
     listener.close()
     ring.use_threads(peers["threads"])
     counters = Counters()
-    party = SocketParty(role, sockets, peers["timeout_s"], [counters])
+    party = SocketParty(me.role, connections, peers["timeout_s"], [counters])
     control.send("connected")
     hosts: dict[str, str] = {name: host for name, (host, _) in addresses.items()}
-    return Worker(role, control, party, counters, hosts)
+    return Worker(me.role, control, party, counters, hosts)
 
 
 def _arguments() -> argparse.Namespace:
@@ -285,6 +311,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--wait-s", type=float, default=10.0, help="how long to try to reach the harness (10)"
     )
+    parser.add_argument("--tls", action="store_true", help="of a run with transport.tls=true")
     return parser.parse_args()
 
 
@@ -299,7 +326,8 @@ def main() -> int:
     args = _arguments()
     try:
         secret = _secret(args.secret_file)
-        worker = _start(args.role, args.host, args.port, secret, args.wait_s)
+        me = Credentials(args.role, Identity.fresh(args.role) if args.tls else None)
+        worker = _start(me, args.host, args.port, secret, args.wait_s)
     except (ValueError, OSError, EOFError, PeerError) as error:
         print(f"{args.role} cannot join: {error}", file=sys.stderr)
         return 2

@@ -13,7 +13,7 @@ FORMATS = ("json", "csv", "parquet")
 
 
 def encoded(rows: Sequence[dict[str, Any]], form: str) -> bytes:
-    """`rows` in one of `FORMATS`; a key that a row missing is empty there."""
+    """`rows` in one of `FORMATS`; a key that a row lacks is empty there."""
     if form == "json":
         return (json.dumps(rows, indent=1) + "\n").encode()
     if not rows:

@@ -7,6 +7,7 @@ from typing import Any
 
 from harness.config.groups import GROUPS
 from harness.config.identity import is_quiet
+from harness.config.network import ROLE_NAMES
 from harness.config.schema import EXPERIMENTS
 from harness.errors import ConfigError, unknown
 from harness.records.environment import MACHINE_KEYS
@@ -79,7 +80,7 @@ def flat_row(record: Record) -> dict[str, Any]:
         keys = ("metric", "value", "exact", "tolerance", "ok")
         row |= {f"correctness.{key}": getattr(record.correctness, key) for key in keys}
     row["within_tolerance"] = record.network.within_tolerance
-    row |= {f"stored_bytes.{role}": size for role, size in (record.stored_bytes or {}).items()}
+    row |= {f"stored_bytes.{role}": (record.stored_bytes or {}).get(role) for role in ROLE_NAMES}
     keep = (*MACHINE_KEYS, "date", "python", "git.commit", "git.dirty", "sources.code")
     environment = flatten(record.environment)
     return row | {f"environment.{key}": environment.get(key) for key in keep}

@@ -13,6 +13,11 @@ from typing import Any, Literal, Self, get_args
 from harness.errors import RecordError
 from harness.records.migrate import SCHEMA, migrated
 
+OUTSIDE = "link outside tolerance"  # how the error of a refused run begins
+REMEDY = (
+    "wait until other programs are done (permbench doctor), choose a network that this machine carries "
+    "(permbench calibrate network=…), or measure all the same and mark it: calibration.strict=false"
+)
 Status = Literal["ok", "unsupported", "failed", "timeout", "incorrect"]
 
 

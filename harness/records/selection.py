@@ -69,6 +69,12 @@ def varying_conditions(records: Iterable[Record]) -> list[str]:
     return [name for name, key in CONDITIONS.items() if len({key(r) for r in known}) > 1]
 
 
+def differences(records: Iterable[Record]) -> str:
+    """In which conditions `records` differ, as "machine and commit differ"; empty where in none."""
+    names = varying_conditions(records)
+    return f"{' and '.join(names)} differ{'s' * (len(names) == 1)}" if names else ""
+
+
 def condition_texts(name: str, records: Iterable[Record]) -> Callable[[Record], str]:
     """How to name a condition of each of `records`, differently where it differs."""
     key, known = CONDITIONS[name], {CONDITIONS[name](record): record for record in records}
@@ -108,7 +114,9 @@ def commit_text(record: Record) -> str:
 
 def _run_key(record: Record) -> Hashable:
     flat = flatten(record.config)
-    run = sorted((k, repr(v)) for k, v in flat.items() if v is not None and matters(k))
+    # A key that is newer than a record is as one that is not set.
+    given = ((k, v) for k, v in flat.items() if v is not None and v is not False)
+    run = sorted((k, repr(v)) for k, v in given if matters(k))
     return tuple(run), machine_key(record)
 
 

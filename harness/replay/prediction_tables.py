@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from harness.records.selection import varying_conditions
+from harness.records.selection import differences
 from harness.records.stats import digits, format_ns, format_rate
 from harness.replay.networks import Networks
 from harness.replay.predict import Prediction, crossings, fastest
@@ -56,8 +56,8 @@ def crossing_lines(predictions: Sequence[Prediction], networks: Networks) -> Ite
 def _mark(*predictions: Prediction) -> str:
     """In what the traces of `predictions` differ besides what they ran: their compute times are then
     no fair comparison."""
-    names = varying_conditions(prediction.traced_run.record for prediction in predictions)
-    return f" * ({' and '.join(names)} differ)" if names else ""
+    why = differences(prediction.traced_run.record for prediction in predictions)
+    return f" * ({why})" if why else ""
 
 
 def _equal_times(first: Any, second: Any, networks: Networks) -> Iterator[str]:

@@ -105,7 +105,8 @@ def _apart(records: Sequence[Record], compared: set[str]) -> Iterator[str]:
         names = selection.varying_conditions(group)
         texts = [selection.condition_texts(name, group) for name in names]
         who = [f"{_system(r)} ({'; '.join(text(r) for text in texts)})" for r in left]
-        yield f"not compared, for {' and '.join(names)} differ: {', '.join(dict.fromkeys(who))}"
+        why = selection.differences(group)
+        yield f"not compared, since {why}: {', '.join(dict.fromkeys(who))}"
 
 
 def _identity(records: Sequence[Record]) -> list[Column]:
@@ -124,7 +125,7 @@ def _variants(record: Record) -> dict[str, str]:
         options = fields(options_class(_system(record)))
     except (ConfigError, KeyError):  # of a package that is not here
         return {}
-    return {f.name: f.metadata[SIDE_BY_SIDE] for f in options if SIDE_BY_SIDE in f.metadata}
+    return {f.name: f.metadata[SIDE_BY_SIDE] for f in options if f.metadata.get(SIDE_BY_SIDE)}
 
 
 def _good(records: Sequence[Record]) -> list[Record]:

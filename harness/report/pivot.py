@@ -56,10 +56,10 @@ def _of_experiment(
     if any(not _has(name, flats.values(), key) for key in keys):
         return
     apart = _splitting_keys(name, list(flats.values()), keys)
-    groups: dict[str, list[Record]] = {}
+    groups: dict[Point, list[Record]] = {}
     for record in records:
-        groups.setdefault(repr(_point(flats[handle(record)], apart)), []).append(record)
-    for group in groups.values():
+        groups.setdefault(_point(flats[handle(record)], apart), []).append(record)
+    for group in (groups[point] for point in _in_order(list(groups))):
         of_rows = [_point(flats[handle(record)], row_keys) for record in group]
         of_columns = [_point(flats[handle(record)], column_keys) for record in group]
         yield Pivot(

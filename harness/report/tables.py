@@ -6,8 +6,9 @@ from dataclasses import replace
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from harness.config.schema import RunConfig
 from harness.records import query as rows
-from harness.records.record import Record
+from harness.records.record import OUTSIDE, REMEDY, Record
 from harness.records.stats import format_bytes, format_ns
 from harness.report import comparison
 from harness.report.columns import Column, columns_of, identity_columns, sort_key
@@ -150,10 +151,23 @@ def _notes(records: Sequence[Record]) -> Iterator[str]:
     columns = [c for c in identity_columns(records) if not _is_constant(c, records)]
     for record in records:
         head = " ".join([*(_named(column, record) for column in columns), record.status])
-        if record.error:
+        if record.config.get("key_seed") is not None:
+            yield f" {head}: keys from key_seed, for tests: they protect nothing ({record.id})"
+        if record.error and record.status != "unsupported":
+            yield f" {head}: {record.error} ({show_command(record)})"
+        elif record.error:
             yield f" {head}: {record.error} ({record.id})"
         elif record.network.within_tolerance is False:
             yield f" {head}: * calibration found the link outside tolerance ({record.id})"
+    if any((record.error or "").startswith(OUTSIDE) for record in records):
+        yield f" {REMEDY}"
+
+
+def show_command(record: Record) -> str:
+    """What prints the whole record."""
+    folder = record.config["results_dir"]
+    where = "" if folder == RunConfig.results_dir else f" results_dir={folder}"
+    return f"permbench show {record.id}{where}"
 
 
 def _is_constant(column: Column, records: Sequence[Record]) -> bool:

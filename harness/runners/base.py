@@ -19,11 +19,16 @@ WORKER = ("-m", "harness.parties.worker")
 
 @dataclass(frozen=True)
 class HarnessAddress:
-    """Where the harness waits for parties: `host`, `port` as they see it, and the secret (hex)."""
+    """Where the harness waits for a party: `host`, `port` as it sees it, and the secret (hex)."""
 
     host: str
     port: int
     secret: str
+    tls: bool
+
+    def arguments(self, role: Role) -> list[str]:
+        """Of the program that is to be `role`."""
+        return [role, self.host, str(self.port), *(["--tls"] if self.tls else [])]
 
 
 class RunningParty(ABC):
@@ -52,7 +57,7 @@ class Runner(ABC):
 
     host = "127.0.0.1"  # where the harness listens, and the parties reach it
     port = 0  # 0: any free one
-    secret: bytes | None = None  # of runs whose parties get it from somebody else
+    secrets: Mapping[Role, bytes] | None = None  # of parties that get them from somebody else
     tc = False  # whether the parties may change their interfaces
     image: str | None = None  # id of the image that parties are made from, once open
     start_timeout_s = 120.0  # to the last party's first report: three Pythons from a cold disk

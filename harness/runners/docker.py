@@ -58,7 +58,7 @@ class Docker(Runner):
         create = partial(
             self._client.containers.create,
             self._image.id,
-            [role, harness.host, str(harness.port)],
+            harness.arguments(role),
             name=f"{self._name}-{role}",
             hostname=role.lower(),
             network=self._name,

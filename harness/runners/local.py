@@ -25,7 +25,7 @@ class Local(Runner):
         self, role: Role, harness: HarnessAddress, environment: Mapping[str, str]
     ) -> RunningParty:
         """See `Runner.launch`."""
-        argv = [sys.executable, *WORKER, role, harness.host, str(harness.port)]
+        argv = [sys.executable, *WORKER, *harness.arguments(role)]
         return Child(argv, harness.secret, environment)
 
 

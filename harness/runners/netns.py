@@ -44,7 +44,7 @@ class Netns(Runner):
     ) -> RunningParty:
         """See `Runner.launch`."""
         assert self._namespaces is not None
-        worker = (sys.executable, *WORKER, role, harness.host, str(harness.port))
+        worker = (sys.executable, *WORKER, *harness.arguments(role))
         _, *arguments = self._namespaces.command(role, worker)
         return Child([find("ip") or "ip", *arguments], harness.secret, environment)
 

@@ -1,14 +1,14 @@
 """`runner=remote`: parties that somebody else starts, here or on other hosts, with `permbench join`.
 
-All that join know one secret, which authenticates them to each other; what they say afterwards is not
-encrypted.
+Those that join prove to the harness that they know a secret: the one of all, or one of their own, so
+that none can take another's place. Without TLS (transport.tls=false) what they say is not encrypted.
 """
 
 import os
 import shlex
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from harness.config.runners import RemoteRunner
@@ -16,7 +16,7 @@ from harness.config.schema import RunnerConfig
 from harness.errors import RunnerError
 from harness.runners.base import HarnessAddress, Runner, RunningParty
 from harness.transport.handshake import SECRET_BYTES, SECRET_VARIABLE
-from protocols.party import Role
+from protocols.party import ROLES, Role
 
 ANYWHERE = ("0.0.0.0", "::")
 
@@ -35,7 +35,7 @@ class Remote(Runner):
     def __init__(self, config: RemoteRunner, tc: bool) -> None:
         self.tc = tc
         self.host, self.port = config.address()
-        self.secret = read_secret(config.secret_file)
+        self.secrets: Mapping[Role, bytes] = read_secrets(config.secret_file)
         self.start_timeout_s = config.wait_s
         self._file = config.secret_file
 
@@ -45,8 +45,12 @@ class Remote(Runner):
         """See `Runner.launch`. A line on stderr says what to start."""
         host = socket.gethostname() if harness.host in ANYWHERE else harness.host
         arguments = ["permbench", "join", role, f"{host}:{harness.port}"]
-        if self._file:
+        if len(set(self.secrets.values())) > 1:
+            arguments += ["--secret-file", f"FILE-OF-{role}"]
+        elif self._file:
             arguments += ["--secret-file", self._file]
+        if not harness.tls:
+            arguments += ["--no-tls"]
         print(f"  waiting for {role}: {shlex.join(arguments)}", file=sys.stderr, flush=True)
         return Elsewhere()
 
@@ -68,13 +72,27 @@ class Elsewhere(RunningParty):
 
 def read_secret(file: str | None) -> bytes:
     """The secret in `file`, or else in the environment. Raises RunnerError."""
+    (secret,) = _read_secrets(file, (1,))
+    return secret
+
+
+def read_secrets(file: str | None) -> dict[Role, bytes]:
+    """Each role's secret: the same for all where there is but one. Raises RunnerError."""
+    found = _read_secrets(file, (1, len(ROLES)))
+    return dict(zip(ROLES, found * (len(ROLES) // len(found)), strict=True))
+
+
+def _read_secrets(file: str | None, counts: Collection[int]) -> list[bytes]:
     where = file or f"the environment variable {SECRET_VARIABLE}"
     try:
         text = Path(file).read_text() if file else os.environ.get(SECRET_VARIABLE, "")
-        secret = bytes.fromhex(text.strip())
+        found = [bytes.fromhex(word) for word in text.split()]
     except (OSError, ValueError) as error:
         raise RunnerError(f"no secret in {where}: {error}") from None
-    if len(secret) != SECRET_BYTES:
+    if len(found) not in counts:
+        allowed = " or ".join(map(str, counts))
+        raise RunnerError(f"no secret in {where}: it has {len(found)}, and must have {allowed}")
+    if any(len(secret) != SECRET_BYTES for secret in found):
         rule = f"{SECRET_BYTES} bytes in hex, as `openssl rand -hex {SECRET_BYTES}` makes them"
         raise RunnerError(f"no secret in {where}: it must be {rule}")
-    return secret
+    return found

@@ -4,25 +4,39 @@
 which `Counters` is one.
 """
 
-from harness.errors import FrameError, HandshakeError
-from harness.transport.handshake import accept, connect, connect_all, listen
+from harness.errors import FrameError, HandshakeError, Refused
+from harness.transport.handshake import (
+    Credentials,
+    Trust,
+    accept,
+    connect,
+    connect_all,
+    listen,
+)
 from harness.transport.socket_party import SocketParty
+from harness.transport.stream import Connection
+from harness.transport.tls import Identity
 from protocols.counters import Counters, PhaseCounts, Traffic
 from protocols.errors import PeerError, PeerGone, PeerTimeout
 from protocols.events import Event, Listener
 
 __all__ = [
+    "Connection",
     "Counters",
+    "Credentials",
     "Event",
     "FrameError",
     "HandshakeError",
+    "Identity",
     "Listener",
     "PeerError",
     "PeerGone",
     "PeerTimeout",
     "PhaseCounts",
+    "Refused",
     "SocketParty",
     "Traffic",
+    "Trust",
     "accept",
     "connect",
     "connect_all",

@@ -1,7 +1,6 @@
 """One connected socket to one peer: sending never blocks, receiving happens in the background."""
 
 import socket
-import struct
 import threading
 import time
 from collections.abc import Set as AbstractSet
@@ -9,91 +8,19 @@ from queue import Empty, SimpleQueue
 
 from harness.errors import FrameError
 from harness.transport.frame import MAX_MESSAGE_BYTES, Frame, decode
-from netem.link import SO_TIMESTAMPNS, EmulatedLink, date_arrivals, exact_sleeps
+from harness.transport.stream import Connection, Outgoing, Reader
+from netem.link import EmulatedLink, exact_sleeps
 from protocols.errors import PeerError, PeerGone, PeerTimeout
 from protocols.events import Stamp
 from protocols.metered import Message
 from protocols.party import Phase, Role
 
-SCRATCH_BYTES = 1 << 16
 LONG_S = 3600.0  # a wait that every clock can express
-WHOLE_BYTES = 8 << 20  # one system call, and one sign of life, for so much of a large message
 READ_FAILURES = (OSError, EOFError, RuntimeError, MemoryError, ArithmeticError)
-MAX_VIEWS = 512  # below the 1024 of Linux for one system call
-TIMESPEC = struct.Struct("@qq")  # of the kernel's note of when bytes came in, CLOCK_REALTIME
-STAMP_SPACE = socket.CMSG_SPACE(TIMESPEC.size)
-
-
-class SocketReader:
-    """Exact reads from a blocking socket: one system call for a small frame, no copy of a large.
-
-    came_ns: when the last of what was read most recently came in, in ns of CLOCK_MONOTONIC, however
-    much later this thread found the time to read it; when it was read where the kernel does not tell.
-    """
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self._scratch = memoryview(bytearray(SCRATCH_BYTES))
-        self._begin = self._end = 0
-        self.received_ns = self.came_ns = time.monotonic_ns()
-        date_arrivals(sock)
-
-    @property
-    def buffered(self) -> bool:
-        """Whether bytes have been read that nobody has asked for yet."""
-        return self._begin < self._end
-
-    def read_into(self, buffer: memoryview) -> None:
-        """Fill `buffer`. Raises EOFError when the stream ends, OSError when it breaks."""
-        while buffer:
-            if self._begin == self._end and len(buffer) >= SCRATCH_BYTES:
-                buffer = buffer[self._recv(buffer[:WHOLE_BYTES], socket.MSG_WAITALL) :]
-                continue
-            if self._begin == self._end:
-                self._begin, self._end = 0, self._recv_stamped()
-            size = min(len(buffer), self._end - self._begin)
-            buffer[:size] = self._scratch[self._begin : self._begin + size]
-            buffer = buffer[size:]
-            self._begin += size
-
-    def _recv(self, buffer: memoryview, flags: int) -> int:
-        return self._received(self._sock.recv_into(buffer, len(buffer), flags))
-
-    def _recv_stamped(self) -> int:
-        size, notes, _, _ = self._sock.recvmsg_into([self._scratch], STAMP_SPACE)
-        ago_ns = 0
-        for level, kind, data in notes:
-            if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPNS):
-                seconds, ns = TIMESPEC.unpack(data)
-                ago_ns = time.time_ns() - (seconds * 1_000_000_000 + ns)
-        self._received(
-            size
-        )  # the two clocks are read one after the other: a pause between errs late
-        self.came_ns = max(self.came_ns, self.received_ns - max(0, ago_ns))
-        return size
-
-    def _received(self, size: int) -> int:
-        if not size:
-            raise EOFError("end of stream")
-        self.received_ns = time.monotonic_ns()
-        return size
-
-
-def send_some(sock: socket.socket, views: list[memoryview], flags: int) -> list[memoryview]:
-    """One `sendmsg` of what it will take; returns what is left. Raises OSError."""
-    try:
-        sent = sock.sendmsg(views[:MAX_VIEWS], (), flags)
-    except BlockingIOError:
-        return views
-    for index, view in enumerate(views):
-        if sent < len(view):
-            return [view[sent:], *views[index + 1 :]]
-        sent -= len(view)
-    return []
 
 
 class Channel:
-    """Messages to and from one peer over a connected, authenticated socket, which it then owns.
+    """Messages to and from one peer over a connection, which it then owns.
 
     One thread may send and receive. A reader thread collects whole messages; a writer thread takes
     what the socket did not take at once; a link thread keeps back what has not arrived over an
@@ -101,13 +28,13 @@ class Channel:
     """
 
     def __init__(
-        self, role: Role, peer: Role, sock: socket.socket, max_bytes: int = MAX_MESSAGE_BYTES
+        self, role: Role, peer: Role, connection: Connection, max_bytes: int = MAX_MESSAGE_BYTES
     ) -> None:
         self._names = (role, peer)
-        self._sock = sock
+        self._connection = connection
         self._max_bytes = max_bytes
         self._inbox: SimpleQueue[Message | None] = SimpleQueue()  # None: nothing more will come
-        self._outbox: SimpleQueue[list[memoryview] | None] = SimpleQueue()  # None: end the thread
+        self._outbox: SimpleQueue[Outgoing | None] = SimpleQueue()  # None: end the thread
         self._queued = self._written = 0  # each is advanced by one thread only
         self._on_link: SimpleQueue[tuple[int, Message | None] | None] = SimpleQueue()
         self._under_way = 0  # how many are on the link
@@ -118,9 +45,9 @@ class Channel:
         self._closing = threading.Event()
         self._shaping: tuple[EmulatedLink | None, AbstractSet[Phase]] = None, frozenset()
         self._failure: Exception | None = None
-        sock.settimeout(None)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._reader = SocketReader(sock)
+        connection.sock.settimeout(None)
+        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._reader = Reader(connection)
         self._threads = [
             threading.Thread(target=target, name=f"{role}-{peer}-{target.__name__}", daemon=True)
             for target in (self._write_all, self._read_all, self._deliver_all)
@@ -139,21 +66,25 @@ class Channel:
         """Let what comes in pass `link` from now on, in `phases`."""
         self._shaping = link, phases
 
-    def send(self, frame: Frame, phase: Phase | None) -> None:
-        """Write what the socket takes now, leave the rest to the writer. Raises PeerGone."""
+    def send(self, frame: Frame, phase: Phase | None) -> int:
+        """Write what the socket takes now, leave the rest to the writer. Raises PeerGone.
+
+        Returns how many bytes leave.
+        """
         if self._failure:
             raise self._error(phase)
-        left = frame.views
+        outgoing, done = Outgoing(self._connection, frame.views), False
         # A thread switch costs more than writing a small message.
         if self._queued == self._written:
             try:
-                left = send_some(self._sock, left, socket.MSG_DONTWAIT)
+                done = outgoing.push(wait=False)
             except OSError as error:
                 self._failure = self._failure or error
                 raise self._error(phase) from None
-        if left:
+        if not done:
             self._queued += 1
-            self._outbox.put(left)
+            self._outbox.put(outgoing)
+        return self._connection.wire_bytes(frame.wire_bytes)
 
     def receive(self, timeout_s: float, phase: Phase | None) -> Message:
         """The next message. Raises PeerTimeout after that much silence, PeerGone, FrameError."""
@@ -181,21 +112,20 @@ class Channel:
         writer.join(drain_s)
         drained = self._queued == self._written and not self._failure
         try:
-            self._sock.shutdown(socket.SHUT_RDWR)
+            self._connection.sock.shutdown(socket.SHUT_RDWR)
         except OSError:
             drained = False  # the peer was faster
         self._closing.set()
         self._on_link.put(None)
         for thread in (writer, reader, link):
             thread.join()
-        self._sock.close()
+        self._connection.sock.close()
         return drained
 
     def _write_all(self) -> None:
-        while (views := self._outbox.get()) is not None:
+        while (outgoing := self._outbox.get()) is not None:
             try:
-                while views:
-                    views = send_some(self._sock, views, 0)
+                outgoing.push(wait=True)
             except OSError as error:
                 self._failure = self._failure or error
             self._written += 1
@@ -203,15 +133,18 @@ class Channel:
     def _read_all(self) -> None:
         try:
             while True:
-                self._enter(decode(self._reader.read_into, self._max_bytes, self._note_arrival))
+                message = decode(self._reader.read_into, self._max_bytes, self._note_arrival)
+                wire_bytes = self._connection.wire_bytes(message.wire_bytes)
+                self._enter(message._replace(wire_bytes=wire_bytes))
         except READ_FAILURES as error:
             self._failure = self._failure or error
         self._enter(None)
 
-    def _note_arrival(self, stamp: Stamp, wire_bytes: int) -> None:
+    def _note_arrival(self, stamp: Stamp, size: int) -> None:
         """When the message whose header has come in will have arrived."""
         link, phases = self._shaping
         if link is not None and stamp.phase in phases:
+            wire_bytes = self._connection.wire_bytes(size)
             self._due_ns = link.arrival_ns(self._reader.came_ns, wire_bytes)
 
     def _enter(self, message: Message | None) -> None:

@@ -39,12 +39,15 @@ _DESCRIPTORS = [struct.Struct(f"<BB{ndim}Q") for ndim in range(MAX_DIMENSIONS + 
 _Shape = tuple[tuple[int, ...], np.dtype[Any], int]  # dimensions, dtype, bytes
 
 ReadInto = Callable[[memoryview], None]  # fills the buffer, or raises
-OnHeader = Callable[[Stamp, int], None]  # of a stamp and wire bytes
+OnHeader = Callable[[Stamp, int], None]  # of a stamp and the bytes of the frame
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A message ready to be written. The views share memory with the tensors that were sent."""
+    """A message ready to be written. The views share memory with the tensors that were sent.
+
+    wire_bytes: without TLS, whose records come on top.
+    """
 
     views: list[memoryview]
     payload_bytes: int
@@ -76,7 +79,7 @@ def encode(stamp: Stamp, tensors: Sequence[Tensor], max_bytes: int = MAX_MESSAGE
     return Frame(views, payload, total)
 
 
-def nobody(stamp: Stamp, wire_bytes: int) -> None:
+def nobody(stamp: Stamp, size: int) -> None:
     """Nobody wants to know of a header."""
 
 

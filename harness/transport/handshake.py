@@ -1,30 +1,70 @@
-"""Mutual authentication of two parties on a fresh TCP connection, by a secret that all share.
+"""Mutual authentication of two parties on a fresh TCP connection, by a secret that both know.
 
-    connector → acceptor   "PBHS", own role, peer's role, nonce a (32 bytes)
-    acceptor → connector   nonce b, HMAC(secret, "accept", acceptor, connector, a, b)
-    connector → acceptor   HMAC(secret, "connect", connector, acceptor, a, b)
-    acceptor → connector   one byte: welcome
+    connector → acceptor   "PBHS", version, own role, peer's role, nonce a (32 bytes), certificate
+    acceptor → connector   "PBHS", version, whether it waits for that role, nonce b, certificate,
+                           HMAC(secret, "accept", acceptor, connector, a, b, fingerprints)
+    connector → acceptor   HMAC(secret, "connect", connector, acceptor, a, b, fingerprints)
+    both                   TLS 1.3, where each shows the certificate it has named
+    acceptor → connector   one byte: welcome (a record, with TLS)
 
-The MACs are HMAC-SHA256 and name the direction and both roles, so that none can be reflected. The
-secret authenticates; it does not encrypt what follows.
+The MACs are HMAC-SHA256. They name the direction and both roles, so that none can be reflected; the
+nonces, so that none can be replayed; and the certificates' fingerprints (SHA-256, connector's first),
+so that nobody in between can put in its own. Without TLS both certificates are empty, and what follows
+is neither encrypted nor authenticated.
 """
 
 import hmac
 import os
 import socket
+import ssl
+import struct
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
-from harness.errors import HandshakeError
+from harness.errors import HandshakeError, Refused
+from harness.transport.stream import Connection
+from harness.transport.tls import Identity, Tls, fingerprint, reason
 from protocols.party import ROLES, Role
 
 SECRET_BYTES = 32
 SECRET_VARIABLE = "PERMBENCH_SECRET"  # in hex, for parties that somebody else starts
 RETRY_S = 0.2
+VERSION = 2
+MAX_CERTIFICATE_BYTES = 4096
 _MAGIC = b"PBHS"
 _NONCE_BYTES = 32
+_HELLO = struct.Struct(f"<4sB2s2s{_NONCE_BYTES}sH")  # the certificate's length at the end
+_REPLY = struct.Struct(f"<4sB?{_NONCE_BYTES}sH")
 _WELCOME = b"\x01"
 _STRAY_S = 2.0  # a stranger that connects and says nothing is heard no longer
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What a peer must prove: to know `secret`, and to own the certificate with the fingerprint
+    `pinned`; None: that which it names."""
+
+    secret: bytes
+    pinned: bytes | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.secret) != SECRET_BYTES:
+            raise ValueError(f"a secret has {SECRET_BYTES} bytes, got {len(self.secret)}")
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """Who this process is to its peers; without `identity` there is no TLS."""
+
+    role: Role
+    identity: Identity | None = None
+
+    @property
+    def certificate(self) -> bytes:
+        """In DER; empty without TLS."""
+        return self.identity.certificate if self.identity else b""
 
 
 def listen(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
@@ -33,153 +73,256 @@ def listen(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
 
 
 def connect(
-    host: str, port: int, secret: bytes, role: Role, peer: Role, *, timeout_s: float = 10.0
-) -> socket.socket:
-    """Connect as `role` to `peer`, which accepts at host:port, or soon will. Raises HandshakeError."""
-    _check(secret)
+    address: tuple[str, int], me: Credentials, peer: Role, trust: Trust, *, timeout_s: float = 10.0
+) -> Connection:
+    """Connect to `peer`, which accepts at `address`, or soon will. Raises HandshakeError."""
     deadline = time.monotonic() + timeout_s
     while True:
         try:
-            sock = socket.create_connection((host, port), timeout=timeout_s)
+            sock = socket.create_connection(address, timeout=timeout_s)
             break
         except OSError as error:
             if time.monotonic() + RETRY_S > deadline:
-                text = f"{role} cannot reach {peer} at {host}:{port}: {error}"
+                where = ":".join(map(str, address))
+                text = f"{me.role} cannot reach {peer} at {where}: {error}"
                 raise HandshakeError(text) from None
             time.sleep(RETRY_S)
     try:
-        _greet(sock, secret, role, peer, deadline)
+        return _ready(_Greeting(sock, me, deadline).connect(peer, trust))
     except (OSError, EOFError) as error:
         sock.close()
-        raise HandshakeError(f"{role} got no handshake of {peer}: {error}") from None
+        raise HandshakeError(f"{me.role} got no handshake of {peer}: {error}") from None
     except HandshakeError:
         sock.close()
         raise
-    return _ready(sock)
+
+
+def answer(
+    listener: socket.socket, me: Credentials, trusts: Mapping[Role, Trust], deadline: float
+) -> tuple[Role, Connection]:
+    """Shake hands with the next that connects, if it is one of the roles of `trusts`.
+
+    Raises HandshakeError, of a stranger; Refused; TimeoutError where none connects.
+    """
+    listener.settimeout(max(0.0, deadline - time.monotonic()))
+    sock, _ = listener.accept()
+    try:
+        until = min(deadline, time.monotonic() + _STRAY_S)
+        peer, connection = _Greeting(sock, me, until).accept(trusts, deadline)
+        return peer, _ready(connection)
+    except (OSError, EOFError) as error:
+        sock.close()
+        raise HandshakeError(f"{me.role} got no handshake of a stranger: {error}") from None
+    except HandshakeError:
+        sock.close()
+        raise
 
 
 def accept(
     listener: socket.socket,
-    secret: bytes,
-    role: Role,
-    expected: Collection[Role],
+    me: Credentials,
+    trusts: Mapping[Role, Trust],
     *,
     timeout_s: float = 10.0,
-) -> tuple[Role, socket.socket]:
-    """Wait for one of the `expected` roles and return it with its connection.
+) -> tuple[Role, Connection]:
+    """Wait for one of the roles of `trusts` and return it with its connection.
 
-    A connection that fails the handshake is dropped, and waiting goes on. Raises HandshakeError at
-    the deadline.
+    A connection that fails to prove a secret is dropped, and waiting goes on. Raises HandshakeError at
+    the deadline, and Refused.
     """
-    _check(secret)
     deadline = time.monotonic() + timeout_s
-    dropped = 0
-    while (left := deadline - time.monotonic()) > 0:
-        listener.settimeout(left)
+    dropped, last = 0, ""
+    while time.monotonic() < deadline:
         try:
-            sock, _ = listener.accept()
-        except TimeoutError:
+            return answer(listener, me, trusts, deadline)
+        except (TimeoutError, BlockingIOError):
             break
-        try:
-            until = min(deadline, time.monotonic() + _STRAY_S)
-            return _answer(sock, secret, role, expected, until), _ready(sock)
-        except (OSError, EOFError, HandshakeError):
-            sock.close()
-            dropped += 1
-    names = " or ".join(sorted(expected))
+        except Refused:
+            raise
+        except HandshakeError as error:
+            dropped, last = dropped + 1, f", the last: {error}"
+    names = " or ".join(sorted(trusts))
     raise HandshakeError(
-        f"{role} waited {timeout_s:g} s for {names} to connect ({dropped} strangers dropped)"
+        f"{me.role} waited {timeout_s:g} s for {names} to connect ({dropped} strangers dropped{last})"
     )
 
 
 def connect_all(
-    role: Role,
+    me: Credentials,
     listener: socket.socket,
     addresses: Mapping[Role, tuple[str, int]],
-    secret: bytes,
+    trusts: Mapping[Role, Trust],
     *,
     timeout_s: float = 10.0,
-) -> dict[Role, socket.socket]:
-    """Connect `role` with every other role of `addresses`; all of them call this at once.
+) -> dict[Role, Connection]:
+    """Connect with every role of `trusts`; all of them call this at once.
 
-    The role earlier in ROLES connects, the later one accepts; `addresses` may contain `role`.
-    Raises HandshakeError, then no socket is left open.
+    The role earlier in ROLES connects, the later one accepts; `addresses` has the later ones'. Raises
+    HandshakeError, then no socket is left open.
     """
     deadline = time.monotonic() + timeout_s
-    sockets: dict[Role, socket.socket] = {}
-    later = [peer for peer in ROLES if peer in addresses and peer > role]
-    earlier = {peer for peer in ROLES if peer in addresses and peer < role}
+    connections: dict[Role, Connection] = {}
+    later = [peer for peer in ROLES if peer in trusts and peer > me.role]
+    earlier = {peer: trusts[peer] for peer in ROLES if peer in trusts and peer < me.role}
     try:
         for peer in later:
-            host, port = addresses[peer]
             left = max(0.01, deadline - time.monotonic())
-            sockets[peer] = connect(host, port, secret, role, peer, timeout_s=left)
+            connections[peer] = connect(addresses[peer], me, peer, trusts[peer], timeout_s=left)
         while earlier:
             left = deadline - time.monotonic()
-            peer, sock = accept(listener, secret, role, earlier, timeout_s=left)
-            sockets[peer] = sock
-            earlier.discard(peer)
+            peer, connection = accept(listener, me, earlier, timeout_s=left)
+            connections[peer] = connection
+            del earlier[peer]
     except HandshakeError:
-        for sock in sockets.values():
-            sock.close()
+        for connection in connections.values():
+            connection.sock.close()
         raise
-    return sockets
+    return connections
 
 
-def _greet(sock: socket.socket, secret: bytes, role: Role, peer: Role, deadline: float) -> None:
-    mine = os.urandom(_NONCE_BYTES)
-    sock.sendall(_MAGIC + role.encode() + peer.encode() + mine)
-    theirs = _read(sock, _NONCE_BYTES, deadline)
-    mac = _read(sock, SECRET_BYTES, deadline)
-    if not hmac.compare_digest(mac, _mac(secret, f"accept {peer} {role} ", mine + theirs)):
-        raise HandshakeError(f"{peer} does not know the secret of {role}")
-    sock.sendall(_mac(secret, f"connect {role} {peer} ", mine + theirs))
-    if _read(sock, 1, deadline) != _WELCOME:
-        raise HandshakeError(f"{peer} did not welcome {role}")
+class _Greeting:
+    """One handshake under way. Raises OSError, EOFError, HandshakeError; Refused once the peer has
+    proved the secret."""
 
+    def __init__(self, sock: socket.socket, me: Credentials, deadline: float) -> None:
+        self._sock, self._me, self._deadline = sock, me, deadline
 
-def _answer(
-    sock: socket.socket, secret: bytes, role: Role, expected: Collection[Role], deadline: float
-) -> Role:
-    if _read(sock, len(_MAGIC), deadline) != _MAGIC:
-        raise HandshakeError("not a handshake")
-    names = {name.encode(): name for name in expected}
-    peer = names.get(_read(sock, 2, deadline))
-    if peer is None or _read(sock, 2, deadline) != role.encode():
-        raise HandshakeError(f"not a handshake between {role} and one of {sorted(expected)}")
-    theirs, mine = _read(sock, _NONCE_BYTES, deadline), os.urandom(_NONCE_BYTES)
-    sock.sendall(mine + _mac(secret, f"accept {role} {peer} ", theirs + mine))
-    mac = _read(sock, SECRET_BYTES, deadline)
-    if not hmac.compare_digest(mac, _mac(secret, f"connect {peer} {role} ", theirs + mine)):
-        raise HandshakeError(f"{peer} does not know the secret of {role}")
-    sock.sendall(_WELCOME)
-    return peer
+    def connect(self, peer: Role, trust: Trust) -> Connection:
+        """This end's part, where it has connected to `peer`."""
+        mine, a = self._me.certificate, os.urandom(_NONCE_BYTES)
+        names = self._me.role.encode(), peer.encode()
+        self._sock.sendall(_HELLO.pack(_MAGIC, VERSION, *names, a, len(mine)) + mine)
+        magic, version, waits, b, size = _REPLY.unpack(self._read(_REPLY.size))
+        self._check_version(magic, version, peer)
+        if not waits:
+            raise HandshakeError(f"{peer} does not wait for {self._me.role}, or no longer")
+        theirs = self._certificate(size)
+        said = a + b + fingerprint(mine) + fingerprint(theirs)
+        self._check_proof(trust, peer, f"accept {peer} {self._me.role} ", said)
+        self._sock.sendall(_mac(trust, f"connect {self._me.role} {peer} ", said))
+        connection = self._secure(peer, trust, theirs, server=False)
+        if self._read_through(connection, 1, peer) != _WELCOME:
+            raise HandshakeError(f"{peer} did not welcome {self._me.role}")
+        return connection
 
+    def accept(self, trusts: Mapping[Role, Trust], deadline: float) -> tuple[Role, Connection]:
+        """The same where a peer has connected. deadline: of one that has proved the secret."""
+        hello = self._read(len(_MAGIC) + 1)
+        try:
+            self._check_version(hello[:-1], hello[-1], "a stranger")
+        except HandshakeError:
+            self._reply(False, b"")
+            raise
+        hello += self._read(_HELLO.size - len(hello))
+        _, _, source, target, a, size = _HELLO.unpack(hello)
+        peer = {name.encode(): name for name in trusts}.get(source)
+        if peer is None or target != self._me.role.encode():
+            self._reply(False, b"")
+            names = f"{source.decode(errors='replace')!r} to {target.decode(errors='replace')!r}"
+            raise HandshakeError(f"a handshake from {names}, which nobody waits for")
+        theirs, mine = self._certificate(size), self._me.certificate
+        b = self._reply(True, mine)
+        said = a + b + fingerprint(theirs) + fingerprint(mine)
+        trust = trusts[peer]
+        self._sock.sendall(_mac(trust, f"accept {self._me.role} {peer} ", said))
+        self._check_proof(trust, peer, f"connect {peer} {self._me.role} ", said)
+        self._deadline = deadline
+        connection = self._secure(peer, trust, theirs, server=True)
+        for part in connection.sealed([memoryview(_WELCOME)]):
+            self._sock.sendall(b"".join(part))
+        return peer, connection
 
-def _mac(secret: bytes, direction: str, nonces: bytes) -> bytes:
-    return hmac.digest(secret, direction.encode() + nonces, "sha256")
+    def _reply(self, waits: bool, certificate: bytes) -> bytes:
+        nonce = os.urandom(_NONCE_BYTES)
+        head = _REPLY.pack(_MAGIC, VERSION, waits, nonce, len(certificate))
+        self._sock.sendall(head + certificate)
+        return nonce
 
+    def _check_version(self, magic: bytes, version: int, peer: str) -> None:
+        if magic != _MAGIC:
+            raise HandshakeError(f"not a handshake of {peer}")
+        if version != VERSION:
+            raise HandshakeError(
+                f"{peer} is of another version of permbench than {self._me.role} "
+                f"(handshake {version}, not {VERSION})"
+            )
 
-def _read(sock: socket.socket, size: int, deadline: float) -> bytes:
-    data = b""
-    while len(data) < size:
-        left = deadline - time.monotonic()
+    def _check_proof(self, trust: Trust, peer: Role, direction: str, said: bytes) -> None:
+        if not hmac.compare_digest(self._read(SECRET_BYTES), _mac(trust, direction, said)):
+            raise HandshakeError(f"{peer} does not know the secret of {self._me.role}")
+
+    def _secure(self, peer: Role, trust: Trust, theirs: bytes, server: bool) -> Connection:
+        """TLS, where both ends are for it, with the peer whose certificate is `theirs`."""
+        plain, identity = Connection(self._sock), self._me.identity
+        if not theirs and (identity or trust.pinned):
+            raise Refused(f"{self._me.role} wants TLS, and {peer} has no certificate")
+        if theirs and not identity:
+            raise Refused(f"{peer} wants TLS, and {self._me.role} has no certificate")
+        if not identity:
+            return plain
+        if trust.pinned not in (None, fingerprint(theirs)):
+            raise Refused(
+                f"{peer} shows {self._me.role} another certificate than it showed the harness"
+            )
+        try:
+            tls = Tls(identity, theirs, server)
+            self._shake_hands(tls)
+        except ssl.SSLError as error:
+            text = f"{self._me.role} and {peer} have no TLS 1.3 connection: {reason(error)}"
+            raise Refused(text) from None
+        return replace(plain, tls=tls, fingerprint=fingerprint(theirs))
+
+    def _shake_hands(self, tls: Tls) -> None:
+        done = False
+        while not done:
+            try:
+                done = tls.shake_hands()
+            finally:  # an alert is for the peer to read
+                with suppress(BrokenPipeError, ConnectionResetError):
+                    self._sock.sendall(tls.outgoing())
+            if not done:
+                tls.feed(self._some(1 << 14))
+
+    def _read_through(self, connection: Connection, size: int, peer: Role) -> bytes:
+        """Plaintext. A peer that refuses this end's certificate says so here first."""
+        tls = connection.tls
+        if tls is None:
+            return self._read(size)
+        data = bytearray(size)
+        try:
+            while not tls.decrypt(memoryview(data)):
+                tls.feed(self._some(1 << 14))
+        except ssl.SSLError as error:
+            raise Refused(f"{peer} refuses the TLS of {self._me.role}: {reason(error)}") from None
+        return bytes(data)
+
+    def _certificate(self, size: int) -> bytes:
+        if size > MAX_CERTIFICATE_BYTES:
+            raise HandshakeError(f"a certificate of {size} bytes")
+        return self._read(size)
+
+    def _read(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            data += self._some(size - len(data))
+        return data
+
+    def _some(self, most: int) -> bytes:
+        left = self._deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError("handshake timed out")
-        sock.settimeout(left)
-        part = sock.recv(size - len(data))
+        self._sock.settimeout(left)
+        part = self._sock.recv(most)
         if not part:
             raise EOFError("connection closed during the handshake")
-        data += part
-    return data
+        return part
 
 
-def _ready(sock: socket.socket) -> socket.socket:
-    sock.settimeout(None)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return sock
+def _mac(trust: Trust, direction: str, said: bytes) -> bytes:
+    return hmac.digest(trust.secret, direction.encode() + said, "sha256")
 
 
-def _check(secret: bytes) -> None:
-    if len(secret) != SECRET_BYTES:
-        raise ValueError(f"the shared secret has {SECRET_BYTES} bytes, got {len(secret)}")
+def _ready(connection: Connection) -> Connection:
+    connection.sock.settimeout(None)
+    connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection

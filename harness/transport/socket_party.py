@@ -1,6 +1,5 @@
 """The `Party` of a real run: one socket per peer, and an emulated link from each where asked for."""
 
-import socket
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from types import TracebackType
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from harness.transport.channel import Channel
 from harness.transport.frame import MAX_MESSAGE_BYTES, encode
+from harness.transport.stream import Connection
 from netem.link import EmulatedLink
 from protocols.events import Listener, Stamp
 from protocols.metered import Message, MeteredParty
@@ -19,7 +19,7 @@ from protocols.party import Phase, Role
 class SocketParty(MeteredParty):
     """One role's process, connected to its peers. Use it from one thread; `close` it at the end.
 
-    sockets: connected and authenticated, one per peer; the party owns them from here on.
+    connections: one per peer; the party owns them from here on.
     timeout_s: how long a peer may stay silent while this role waits for it.
     listeners: called with every `Event` of this role.
     """
@@ -27,7 +27,7 @@ class SocketParty(MeteredParty):
     def __init__(
         self,
         role: Role,
-        sockets: Mapping[Role, socket.socket],
+        connections: Mapping[Role, Connection],
         timeout_s: float,
         listeners: Iterable[Listener] = (),
         max_message_bytes: int = MAX_MESSAGE_BYTES,
@@ -36,7 +36,8 @@ class SocketParty(MeteredParty):
         self._timeout_s = timeout_s
         self._max_bytes = max_message_bytes
         self._channels = {
-            peer: Channel(role, peer, sock, max_message_bytes) for peer, sock in sockets.items()
+            peer: Channel(role, peer, connection, max_message_bytes)
+            for peer, connection in connections.items()
         }
 
     def shape(
@@ -73,8 +74,7 @@ class SocketParty(MeteredParty):
     def _transmit(self, to: Role, stamp: Stamp, tensors: tuple[Tensor, ...]) -> tuple[int, int]:
         channel = self._channel(to)
         frame = encode(stamp, tensors, self._max_bytes)
-        channel.send(frame, stamp.phase)
-        return frame.payload_bytes, frame.wire_bytes
+        return frame.payload_bytes, channel.send(frame, stamp.phase)
 
     def _receive(self, source: Role) -> Message:
         return self._channel(source).receive(self._timeout_s, self._phase)

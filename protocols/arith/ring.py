@@ -5,9 +5,13 @@ loads, and a wide product 1024 columns at a time, so that the activations stay i
 activation row alone is a matter of memory: int16 weights take a quarter of int64's time.
 """
 
+import threading
+from contextlib import AbstractContextManager, nullcontext
+
 import numpy as np
 import torch
 from numba import get_num_threads, njit, prange, set_num_threads
+from numba.np.ufunc.parallel import threading_layer
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -15,6 +19,7 @@ _ROWS = 4  # weight rows a tile
 _DEPTH = 1024  # columns a tile: activation rows of that length stay in the L2 cache
 _STREAMS = 8  # weight rows a block for one activation row
 _CHUNK = 64  # weight rows a parallel task, a multiple of both
+_TURN = threading.Lock()
 
 
 @njit(cache=True, nogil=True)
@@ -170,9 +175,23 @@ def linear(weight: Tensor, x: Tensor) -> Tensor:
     """x · weightᵀ modulo the ring of x: weight (m, k) of any integer type, x int64 or int32 (n, k);
     the result (n, m) is of x's type."""
     y = torch.zeros((x.shape[0], weight.shape[0]), dtype=torch.int64)
-    kernel = _serial if get_num_threads() == 1 else _parallel
-    kernel(weight.contiguous().numpy(), x.to(torch.int64).contiguous().numpy(), y.numpy())
+    arrays = weight.contiguous().numpy(), x.to(torch.int64).contiguous().numpy(), y.numpy()
+    if get_num_threads() == 1:
+        _serial(*arrays)
+    else:
+        with _turn():
+            _parallel(*arrays)
     return y.to(x.dtype)
+
+
+def _turn() -> AbstractContextManager[object]:
+    """Held around a parallel kernel. numba's own pool of threads, which it uses where the machine has
+    neither OpenMP nor TBB, aborts the process when two threads start kernels at once."""
+    try:
+        safe = threading_layer() in ("omp", "tbb")  # type: ignore[no-untyped-call]
+    except ValueError:  # no kernel ran yet
+        safe = False
+    return nullcontext() if safe else _TURN
 
 
 @njit(cache=True, nogil=True)

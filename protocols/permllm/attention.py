@@ -118,7 +118,7 @@ class Scores(Step):
             cross = matmul_t(self._pads[0], keys.mask.view()) + matmul_t(q.held, keys.pad.view())
             self.party.send(P1, cross - tau0)
             return mu
-        (tau1,) = self.party.recv(P2)
+        (tau1,) = self.receive(P2, shape)
         self._query_mask = q.held
         self._share = matmul_t(q.held, keys.mask.view()) + tau1 - mu
         return mu
@@ -131,9 +131,9 @@ class Scores(Step):
             keys.value.extend(k.held)
             values.value.extend(v.held)
             local = matmul_t(q.held, keys.value.view()) + self._share
-            (share,) = self.party.recv(P1)
+            (share,) = self.receive(P1, tuple(local.shape))
             return local + share
-        e_q, e_k, e_v = self.party.recv(P0)
+        e_q, e_k, e_v = self.receive(P0, q.shape, k.shape, v.shape)
         keys.opened.extend(e_k)
         values.opened.extend(e_v)
         cross = matmul_t(e_q, keys.mask.view()) + matmul_t(self._query_mask, keys.opened.view())
@@ -179,7 +179,7 @@ class WeightedSum(Step):
             cross = matmul(self._pad, masks) + matmul(p.held, values.pad.view())
             self.party.send(P1, cross - tau0 - low)
             return mu
-        (tau1,) = self.party.recv(P2)
+        (tau1,) = self.receive(P2, shape)
         self._weight_mask = p.held
         self._share = matmul(p.held, masks) + tau1 - mu
         return mu
@@ -189,9 +189,9 @@ class WeightedSum(Step):
         if self.role == P0:
             self.party.send(P1, p.held - self._pad)
             local = matmul(p.held, values.value.view()) + self._share
-            (share,) = self.party.recv(P1)
+            (share,) = self.receive(P1, self._out_shape(p))
             return local + share
-        (e_p,) = self.party.recv(P0)
+        (e_p,) = self.receive(P0, p.shape)
         cross = matmul(e_p, values.mask.view())
         cross += matmul(self._weight_mask, values.opened.view())
         self.party.send(P0, cross + self._share)

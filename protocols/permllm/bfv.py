@@ -42,6 +42,7 @@ import os
 import secrets
 import struct
 from dataclasses import dataclass
+from math import prod
 from typing import TypeAlias
 
 import numpy as np
@@ -76,9 +77,14 @@ def chunks_of(n: int) -> int:
     return -(-n // N)
 
 
+def query_shape(n: int) -> tuple[int, int]:
+    """Return the shape of one query over `n` positions, in bytes."""
+    return chunks_of(n), DATA_PRIMES * N * WORD_BYTES + SEED_BYTES
+
+
 def query_bytes(n: int) -> int:
     """Return the payload of one query over `n` positions, in bytes."""
-    return chunks_of(n) * (DATA_PRIMES * N * WORD_BYTES + SEED_BYTES)
+    return prod(query_shape(n))
 
 
 def reply_bytes() -> int:
@@ -293,8 +299,7 @@ class Server:
 
     def answer(self, query: Tensor, table: EncodedTable) -> Tensor:
         """Encrypt the chosen id for P1, uint8 (reply_bytes(),). Raises ValueError."""
-        chunks = len(table.chunks)
-        rows = _checked(query, (chunks, query_bytes(table.n) // chunks), "query")
+        rows = _checked(query, query_shape(table.n), "query")
         reply = self._select(rows, table)
         self._ring.evaluator.mod_switch_to_next_inplace(reply)
         return torch.from_numpy(_pack(np.append(_read(reply, 0, 1), _read(reply, N, N))))

@@ -15,9 +15,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from protocols.arith.prg import Prg, Stream
+from protocols.arith.prg import KEY_BYTES, Prg, Stream
+from protocols.errors import PeerError
 from protocols.party import P0, P1, P2, Party, Role
-from protocols.permllm.domain import Domain
+from protocols.permllm.domain import MAX_WEIGHT_FRAC, Domain
 from protocols.permllm.masked import Masked
 
 
@@ -44,7 +45,7 @@ class Context:
             self._p1p2 = self._hand_out(root.key("P1"), P1)
             self._p2 = Prg(root.key("P2"))
             return
-        (key,) = self.party.recv(P2)
+        (key,) = self.receive("keys", P2, (KEY_BYTES,), dtype=torch.uint8)
         prg = Prg(bytes(key.numpy()))
         if self.role == P0:
             self._p0p2 = prg
@@ -54,6 +55,24 @@ class Context:
     def _hand_out(self, key: bytes, to: Role) -> Prg:
         self.party.send(to, torch.tensor(list(key), dtype=torch.uint8))
         return Prg(key)
+
+    def receive(
+        self, step: str, source: Role, *shapes: tuple[int, ...], dtype: torch.dtype | None = None
+    ) -> tuple[Tensor, ...]:
+        """The next message of `source`: one tensor of each shape, of `dtype` (default: the shares').
+
+        Raises PeerError with the step's name for a message that is anything else. Every value of an
+        integer type is a share; real numbers must be finite.
+        """
+        dtype = self.domain.dtype if dtype is None else dtype
+        tensors = self.party.recv(source)
+        if [(t.dtype, tuple(t.shape)) for t in tensors] != [(dtype, shape) for shape in shapes]:
+            sent = ", ".join(_told(t.dtype, tuple(t.shape)) for t in tensors) or "nothing"
+            right = ", ".join(_told(dtype, shape) for shape in shapes)
+            raise PeerError(f"{step}: {source} sent {sent} instead of {right}")
+        if dtype.is_floating_point and not all(bool(t.isfinite().all()) for t in tensors):
+            raise PeerError(f"{step}: {source} sent a number that is not finite")
+        return tensors
 
     def begin_offline(self) -> None:
         """Start the offline pass of a fresh evaluation: no stream is ever drawn twice."""
@@ -117,6 +136,11 @@ def _known(prg: Prg | None) -> Prg:
     return prg
 
 
+def _told(dtype: torch.dtype, shape: tuple[int, ...]) -> str:
+    """A tensor's type and shape as int64 (2, 3)."""
+    return f"{str(dtype).removeprefix('torch.')} {shape}"
+
+
 class Step:
     """One protocol step, walked once in the offline pass (on masks) and once online (on values)."""
 
@@ -139,13 +163,20 @@ class Step:
         """Messages to the other roles."""
         return self.ctx.party
 
+    def receive(
+        self, source: Role, *shapes: tuple[int, ...], dtype: torch.dtype | None = None
+    ) -> tuple[Tensor, ...]:
+        """See `Context.receive`, which names this step."""
+        return self.ctx.receive(self.name, source, *shapes, dtype=dtype)
+
 
 def agree_exponents(ctx: Context, exponents: Sequence[int] | None, count: int) -> list[int]:
     """P0 tells P1 and P2 the public power-of-two exponents of its weight tensors (8 bytes each)."""
     if ctx.role != P0:
-        (told,) = ctx.party.recv(P0)
-        if told.shape != (count,):
-            raise ValueError(f"expected {count} weight exponents, got shape {tuple(told.shape)}")
+        step = "weight exponents"
+        (told,) = ctx.receive(step, P0, (count,), dtype=torch.int64)
+        if bool(((told < 0) | (told > MAX_WEIGHT_FRAC)).any()):
+            raise PeerError(f"{step}: {P0} sent one outside 0..{MAX_WEIGHT_FRAC}")
         return [int(e) for e in told]
     if exponents is None:
         raise RuntimeError("P0 has no weights")

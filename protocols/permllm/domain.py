@@ -42,10 +42,6 @@ BOUND_BITS = 10  # |q|, |k|, |v|, |o| < 2^10
 SAFE_BITS = LINEAR_FRAC + BOUND_BITS  # k of the exact truncations
 
 
-class OutOfRange(ValueError):
-    """The model has a value that is too large for the scales of this protocol."""
-
-
 @dataclass(frozen=True)
 class FixedWeight:
     """A weight tensor (m, k) as P0 keeps it, and its bias (m,) at LINEAR_FRAC.

@@ -203,7 +203,7 @@ class GenerationProgram(Program):
             self.ctx.party.send(P1, x.held)
             self._answer = ()
             return
-        (delta,) = self.ctx.party.recv(P0)
+        (delta,) = self.ctx.receive("hidden states", P0, x.shape)
         self._answer = (self.ctx.domain.decode(delta + self._answer[0], LINEAR_FRAC),)
 
 

@@ -74,7 +74,8 @@ class Linear(Step):
             if not self._origin._hidden.numel():
                 self._origin._hidden = torch.empty(self.shape, dtype=self._dtype)
             for lo, hi in self._blocks():
-                (self._origin._hidden[lo:hi],) = self.party.recv(P0)
+                shape = (hi - lo, self.shape[1])
+                (self._origin._hidden[lo:hi],) = self.receive(P0, shape, dtype=self._dtype)
 
     def __call__(self, x: Masked, truncated: int = 0) -> Masked:
         """x (n, k) → y (n, m); |y| < 2^BOUND_BITS where `truncated` bits will be cut from it."""
@@ -86,7 +87,7 @@ class Linear(Step):
 
     def _offline(self, x: Masked, shape: tuple[int, int], truncated: int) -> Tensor | None:
         if self.role == P0:
-            (correction,) = self.party.recv(P1)
+            (correction,) = self.receive(P1, shape, dtype=self._dtype)
             w0 = self._mask(self.ctx.p0p2(self.name), *shape)
             self._bracket = correction + w0 + self._weights.bias
             return None
@@ -95,7 +96,7 @@ class Linear(Step):
             w0 = self._mask(self.ctx.p0p2(self.name), *shape)
             self.party.send(P1, self._times_u(x.held) - w0 - low)
         else:
-            (w1,) = self.party.recv(P2)
+            (w1,) = self.receive(P2, shape, dtype=self._dtype)
             self.party.send(P0, self._apply(self._origin._hidden, x.held) + w1 - out)
         return out
 

@@ -21,15 +21,17 @@ use one permutation of all elements; row functions an independent one inside eac
 rows. Source: PermLLM, section 4.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from protocols.arith.prg import Stream
+from protocols.errors import OutOfRange
 from protocols.party import P0, P1, P2
 from protocols.permllm.context import Context, Step
-from protocols.permllm.domain import WINDOW_FRAC, OutOfRange
+from protocols.permllm.domain import WINDOW_FRAC
 from protocols.permllm.masked import Masked
 
 Function = Callable[..., Tensor]  # float64 (rows, cols) a input → float64 (rows, cols)
@@ -65,10 +67,10 @@ class Revealed(Step):
 
     def offline(self, inputs: list[Masked], rows: int = 1) -> None:
         """Draw π, t and ρ (P0, P2) and deal σ."""
+        size, dtype = inputs[0].numel, self.domain.window_dtype
         if self.role == P1:
-            (self._sigma,) = self.party.recv(P2)
+            (self._sigma,) = self.receive(P2, (len(inputs), size), dtype=dtype)
             return
-        size = inputs[0].numel
         stream = self.ctx.p0p2(self.name)
         self.index = permutation_index(stream, rows, size // rows)
         self._pad = self.domain.narrow_mask(stream, len(inputs), size)
@@ -91,7 +93,8 @@ class Revealed(Step):
             ]
             self.party.send(P1, torch.stack(windows) + self._pad)
             return None
-        (padded,) = self.party.recv(P0)
+        shape = (len(inputs), inputs[0].numel)
+        (padded,) = self.receive(P0, shape, dtype=self.domain.window_dtype)
         seen = self.domain.decode(padded + self._sigma, self._window_frac)
         self._check_range(seen)
         return seen
@@ -100,13 +103,15 @@ class Revealed(Step):
         limit = self.domain.window_limit(self._window_frac)
         if seen.numel() == 0 or float(seen.abs().max()) < limit:
             return
-        visible = seen if self._hidden is None else seen[seen != self._hidden]
-        largest = float(visible.abs().max()) if visible.numel() else 0.0
-        if largest >= limit:
-            raise OutOfRange(
-                f"{self.name}: a value of magnitude {largest:.6g}; PermLLM computes there with "
-                f"magnitudes below {limit:g}"
-            )
+        visible = seen[seen != self._hidden] if self._hidden is not None else seen.reshape(-1)
+        if visible.numel() == 0 or float(visible.abs().max()) < limit:
+            return
+        value = float(visible[visible.abs().argmax()])
+        wrapped = value - math.copysign(4 * limit, value)  # if it lies outside the window
+        raise OutOfRange(
+            f"{self.name}: a value of {value:.6g} or {wrapped:.6g}; PermLLM computes there with "
+            f"magnitudes below {limit:g}"
+        )
 
 
 class Permuted(Step):
@@ -140,7 +145,7 @@ class Permuted(Step):
         self._rows = rows
         self._revealed.offline(inputs, rows)
         if self.role == P0:
-            (self._correction,) = self.party.recv(P2)
+            (self._correction,) = self.receive(P2, (inputs[0].numel,))
             return None
         size = inputs[0].numel
         masks = self.ctx.p1p2(self.name)
@@ -154,7 +159,7 @@ class Permuted(Step):
     def _online(self, inputs: list[Masked], out_frac: int) -> Tensor | None:
         seen = self._revealed.online(inputs)
         if seen is None:
-            (reply,) = self.party.recv(P1)
+            (reply,) = self.receive(P1, (inputs[0].numel,))
             self._correction[self._revealed.index] += reply
             return self._correction
         y = self._function(*seen.reshape(len(inputs), self._rows, -1))

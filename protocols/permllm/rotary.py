@@ -43,7 +43,7 @@ class Rotary(Step):
 
     def _offline(self, x: Masked, tables: Tables) -> Tensor | None:
         if self.role == P0:
-            (self._correction,) = self.party.recv(P2)
+            (self._correction,) = self.receive(P2, x.shape)
             return None
         fresh, _ = self.ctx.truncatable_mask(self.name, SAFE_BITS, ROTATION_FRAC, *x.shape)
         if self.role == P2:

@@ -15,13 +15,22 @@ and re-randomises; P1 decrypts π(j), the token.
 P0 learns nothing; P1 learns the logits in random order, and the token. Source: PermLLM, section 5.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
+from protocols.errors import PeerError
 from protocols.party import P0, P1
-from protocols.permllm.bfv import EncodedTable, Selector, Server
+from protocols.permllm.bfv import (
+    EncodedTable,
+    Selector,
+    Server,
+    public_key_bytes,
+    query_shape,
+    reply_bytes,
+)
 from protocols.permllm.context import Context, Step
 from protocols.permllm.masked import Masked
 from protocols.permllm.permuted import Revealed
@@ -47,8 +56,9 @@ class Selection(Step):
             self._selector = Selector()
             self.party.send(P0, self._selector.public_key())
         if self.role == P0:
-            (key,) = self.party.recv(P1)
-            self._server = Server(key)
+            (key,) = self.receive(P1, (public_key_bytes(),), dtype=torch.uint8)
+            with self._named():
+                self._server = Server(key)
 
     def offline(self, logits: Masked) -> None:
         """Deal the permutation; P0 encodes its table, P1 the encryptions of its next one-hot."""
@@ -68,13 +78,29 @@ class Selection(Step):
         """The chosen index at P1, None at P0."""
         seen = self._revealed.online([logits])
         if self._server is not None and self._table is not None:
-            (query,) = self.party.recv(P1)
-            self.party.send(P1, self._server.answer(query, self._table))
+            (query,) = self.receive(P1, query_shape(logits.numel), dtype=torch.uint8)
+            with self._named():
+                answer = self._server.answer(query, self._table)
+            self.party.send(P1, answer)
             return None
         if self._selector is None or seen is None:
             raise RuntimeError("prepare and offline come before online")
         self._seen = seen.reshape(-1)
         self._position = choose(self._seen)
         self.party.send(P0, self._selector.query(self._position, logits.numel))
-        (reply,) = self.party.recv(P0)
-        return self._selector.open(reply)
+        (reply,) = self.receive(P0, (reply_bytes(),), dtype=torch.uint8)
+        with self._named():
+            return self._opened(self._selector.open(reply), logits.numel)
+
+    def _opened(self, index: int, count: int) -> int:
+        if index >= count:
+            raise ValueError(f"reply holds {index}, not one of 0..{count - 1}")
+        return index
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """What BFV finds wrong in a message becomes a PeerError with the step's name."""
+        try:
+            yield
+        except ValueError as error:
+            raise PeerError(f"{self.name}: {error}") from None

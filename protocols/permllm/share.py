@@ -46,8 +46,12 @@ class Input(Step):
                 raise RuntimeError("P1 must give its input")
             self.party.send(P0, self._encode(x) - self._mask)
             return Masked(self._shape, self._frac, None)
-        (delta,) = self.party.recv(P1)
+        (delta,) = self.receive(P1, self._shape, dtype=self._dtype)
         return Masked(self._shape, self._frac, delta)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return self.domain.dtype
 
     def _draw(self) -> Tensor:
         return self.domain.safe_mask(self.ctx.p1p2(self.name), SAFE_BITS, *self._shape)
@@ -58,6 +62,10 @@ class Input(Step):
 
 class NarrowInput(Input):
     """The same as a window: 4 bytes an element, for inputs that are only looked at as such."""
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return self.domain.window_dtype
 
     def _draw(self) -> Tensor:
         return self.domain.narrow_mask(self.ctx.p1p2(self.name), *self._shape)
@@ -72,20 +80,20 @@ class CachedRows(Step):
     def __init__(self, ctx: Context, name: str, cache: Cache, length: int) -> None:
         super().__init__(ctx, name)
         self._cache, self._length = cache, length
+        self._shape = (cache.heads, length, cache.width)
 
     def offline(self) -> None:
         """Masks at P1 and P2, pads at P0 and P2."""
         self._cache.clear()
         self._cache.length = self._length
-        shape = (self._cache.heads, self._length, self._cache.width)
         for rows, kind in ((self._cache.keys, "k"), (self._cache.values, "v")):
             if self.role != P0:
-                rows.mask.extend(self._draw(self.ctx.p1p2(f"{self.name}/{kind}"), shape))
+                rows.mask.extend(self._draw(self.ctx.p1p2(f"{self.name}/{kind}")))
             if self.role != P1:
-                rows.pad.extend(self._draw(self.ctx.p0p2(f"{self.name}/{kind}"), shape))
+                rows.pad.extend(self._draw(self.ctx.p0p2(f"{self.name}/{kind}")))
 
-    def _draw(self, stream: Stream, shape: tuple[int, ...]) -> Tensor:
-        return self.domain.mask(stream, *shape)
+    def _draw(self, stream: Stream) -> Tensor:
+        return self.domain.mask(stream, *self._shape)
 
     def share(self, k: Tensor | None, v: Tensor | None) -> None:
         """P1 passes k and v, float64 (h, L, w)."""
@@ -93,7 +101,7 @@ class CachedRows(Step):
         if self.role == P2 or self._length == 0:
             return
         if self.role == P0:
-            values = self.party.recv(P1)
+            values = self.receive(P1, self._shape, self._shape)
             for rows, value in zip(cached, values, strict=True):
                 rows.value.extend(value)
             self.party.send(P1, *(rows.value.view() - rows.pad.view() for rows in cached))
@@ -101,8 +109,9 @@ class CachedRows(Step):
         if k is None or v is None:
             raise RuntimeError("P1 must give the cached rows")
         self.party.send(P0, *(self._hidden(x, r) for x, r in zip((k, v), cached, strict=True)))
-        for rows, opened in zip(cached, self.party.recv(P0), strict=True):
-            rows.opened.extend(opened)
+        opened = self.receive(P0, self._shape, self._shape)
+        for rows, new in zip(cached, opened, strict=True):
+            rows.opened.extend(new)
 
     def _hidden(self, x: Tensor, rows: Cached) -> Tensor:
         return self.domain.encode(x, VALUE_FRAC) - rows.mask.view()[:, : self._length]

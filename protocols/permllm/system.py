@@ -12,6 +12,7 @@ from torch import Tensor
 
 from protocols.arith.prg import KEY_BYTES
 from protocols.errors import Unsupported
+from protocols.footprint import Footprint, peaks, sizes
 from protocols.party import P0, P1, P2, Phase, Role
 from protocols.permllm import cost
 from protocols.permllm.bfv import MAX_IDS
@@ -19,9 +20,10 @@ from protocols.permllm.context import Context
 from protocols.permllm.domain import domain_of
 from protocols.permllm.options import PermLLMOptions
 from protocols.permllm.programs import answer_frac, program
-from protocols.stored import elements
 from protocols.system import Parts, PhaseCost, System
 from protocols.workload import Argmax, Generation, UserInput, Workload
+
+KERNELS = 430e6  # a party's process, with PermLLM's libraries
 
 
 class PermLLM(System):
@@ -32,9 +34,9 @@ class PermLLM(System):
 
     def build(self) -> None:
         """P0's weights are folded and rounded here."""
-        self._ctx = Context(self.party, self.seed, domain_of(self.options))
+        self._ctx = Context(self.party, self.key_seed, domain_of(self.options))
         bits = self.options.weight_bits
-        self._program = program(self.workload, self._ctx, self.seed or 0, bits, self.user)
+        self._program = program(self.workload, self._ctx, self.seed, bits, self.user)
 
     @classmethod
     def check(
@@ -84,15 +86,18 @@ class PermLLM(System):
     def stored_bytes(cls, workload: Workload, options: PermLLMOptions) -> Mapping[Role, int] | None:
         """P0: W as integers (or float32). P1: W − U in the domain's elements, the embedding in a window's.
         P2: its keys with P0 and P1, from which it expands U."""
-        found = elements(workload)
-        if found is None:
+        weights = sizes(workload).weights
+        if not weights:
             return None
+        embedding = 0
+        if isinstance(workload, Generation):
+            embedding = workload.spec.vocab * workload.spec.d_model
         domain = domain_of(options)
         wide, narrow = domain.dtype.itemsize, domain.window_dtype.itemsize
         weight = options.weight_bits // 8 if options.domain == "ring64" else wide
         return {
-            P0: weight * found.used,
-            P1: wide * (found.linear + found.head) + narrow * found.embedding,
+            P0: weight * weights,
+            P1: wide * (weights - embedding) + narrow * embedding,
             P2: 2 * KEY_BYTES,
         }
 
@@ -100,6 +105,14 @@ class PermLLM(System):
     def cost(cls, workload: Workload, options: PermLLMOptions) -> dict[Phase, PhaseCost]:
         """Closed forms of `protocols.permllm.cost`."""
         return cost.cost(workload, domain_of(options))
+
+    @classmethod
+    def memory_bytes(cls, workload: Workload, options: PermLLMOptions) -> dict[Role, int]:
+        """P0 keeps integer weights, and makes them from float32; P1 keeps the masked ones."""
+        p0 = Footprint(KERNELS, options.weight_bits / 8, passing=6, element=50)
+        p1 = Footprint(KERNELS + 30e6, resident=8, element=50)
+        p2 = Footprint(KERNELS, element=50)
+        return peaks({P0: p0, P1: p1, P2: p2}, sizes(workload))
 
 
 def _selected_from(workload: Workload) -> int:

@@ -43,7 +43,7 @@ def test_tokens_and_indices_reach_the_user_alone() -> None:
 def test_pads_are_fresh_in_every_evaluation() -> None:
     """With a seed a run repeats itself, but its evaluations do not; without one nothing does."""
     workload = Nonlinear("gelu", (500,))
-    runs = [play(Puma, workload, seed=seed) for seed in (SEED, SEED, None)]
+    runs = [play(Puma, workload, key_seed=key_seed) for key_seed in (SEED, SEED, None)]
     shares = [part[P0][0] for run in runs for (part,) in run.parts]
     assert torch.equal(shares[0], shares[2])
     assert torch.equal(shares[1], shares[3])

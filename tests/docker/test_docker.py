@@ -92,7 +92,8 @@ def test_containers_give_what_processes_give_and_leave_nothing(client: Any) -> N
     systems = ("system=permllm", "system=puma")
     before = links()
     with Session() as session:
-        local = [outcome(measure(session, system)) for system in systems]
+        safe = "transport.tls=true"  # as it is by default in containers
+        local = [outcome(measure(session, system, safe)) for system in systems]
         docker = [outcome(measure(session, system, "runner=docker")) for system in systems]
         assert len(ours(client, run_label())) == 4
     assert [found["status"] for found in local] == ["ok", "ok"]
@@ -204,7 +205,7 @@ def test_the_compose_file_ends_with_the_same_record(client: Any, tmp_path: Path)
     assert done.returncode == 0, done.stdout
     (record,) = load_all(tmp_path / "results/runs")
     with Session() as session:
-        assert outcome(record) == outcome(measure(session))
+        assert outcome(record) == outcome(measure(session, "transport.tls=true"))
 
 
 def compose() -> list[str]:

@@ -48,14 +48,23 @@ def test_each_way_to_be_wrong_is_named() -> None:
     }
     for text, measurement in wrong.items():
         (reason,) = judge(measurement, (WAN, WAN))
-        assert reason.startswith(text)
+        assert f"{reason.direction} {reason.text}".strip().startswith(text)
+        assert reason.excess > 1
+
+
+def test_the_worst_comes_first() -> None:
+    good = perfect(WAN)
+    slow = replace(good.backward, bulk_bit_s=0.5e9)
+    first, second = judge(replace(good, rtt_s=11e-3, backward=slow), (WAN, WAN))
+    assert (first.direction, second.text[:9]) == ("backward", "rtt takes")
+    assert first.excess > 9 > second.excess > 1
 
 
 def test_an_unshaped_link_must_not_be_slowed_by_something_else() -> None:
     slow = LinkProfile.rtt(60e-3, 1e8)
     reasons = judge(perfect(slow), (LinkProfile(), LinkProfile()))
-    assert any("on a link without delay" in reason for reason in reasons)
-    assert any("on a link without a rate" in reason for reason in reasons)
+    assert any("on a link without delay" in reason.text for reason in reasons)
+    assert any("on a link without a rate" in reason.text for reason in reasons)
 
 
 def test_jitter_widens_the_tolerance() -> None:

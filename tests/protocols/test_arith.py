@@ -1,5 +1,8 @@
 """Properties of the ring's products, the PRG, permutations and exact truncation."""
 
+import os
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
@@ -37,6 +40,23 @@ def test_products_are_exact_modulo_2_64(
     weight, x = draw(1, m, k).to(dtype), draw(2, n, k)
     assert ring.linear(weight, x).tolist() == exact(weight, x)
     ring.use_threads(1)
+
+
+TWO_THREADS = """
+from concurrent.futures import ThreadPoolExecutor
+import torch
+from protocols.arith.ring import linear
+w, x = torch.ones(512, 512, dtype=torch.int64), torch.ones(8, 512, dtype=torch.int64)
+def work(_): return all((linear(w, x) == 512).all() for _ in range(100))
+with ThreadPoolExecutor(2) as pool: assert all(pool.map(work, range(2)))
+"""
+
+
+def test_two_threads_may_multiply_at_once_without_openmp() -> None:
+    pool = {"NUMBA_THREADING_LAYER": "workqueue", "NUMBA_NUM_THREADS": "2"}
+    argv, env = [sys.executable, "-c", TWO_THREADS], os.environ | pool
+    done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_batched_product_is_one_product_a_head() -> None:

@@ -30,8 +30,10 @@ from protocols.permllm.domain import Ring64
 from protocols.permllm.masked import Masked
 from protocols.permllm.permuted import Revealed
 from protocols.permllm.system import PermLLM
+from protocols.transformer.model import ModelWeights
+from protocols.transformer.source import model_weights
 from protocols.transformer.spec import Family, TransformerSpec
-from protocols.transformer.weights import LayerWeights, Linear
+from protocols.transformer.weights import LayerWeights, Linear, synthetic_layer
 from protocols.workload import Generation, Layer, Workload
 
 SEED = 7
@@ -69,7 +71,7 @@ def workload(family: Family) -> Workload:
 
 def grown(weights: LayerWeights) -> LayerWeights:
     """The layer with larger matrices."""
-    larger = {
+    larger: dict[str, Any] = {
         key: replace(part, weight=part.weight * GROWN)
         for key, part in vars(weights).items()
         if isinstance(part, Linear)
@@ -114,7 +116,7 @@ def repeats(family: Family, count: int, fixed: Role | None = None) -> Repeats:
 
     def walk(party: MemoryParty) -> None:
         recorder.role.name = party.role
-        system = PermLLM(party, work, SEED, PermLLM.Options(), None)
+        system = PermLLM(party, work, SEED, PermLLM.Options(), key_seed=SEED)
         with party.phase("prepare"):
             system.prepare()
         for _ in range(count):
@@ -156,14 +158,12 @@ def _sorted_out(recorder: _Recorder) -> Repeats:
 
 
 def _larger_weights() -> list[Any]:
-    layer, model = programs.synthetic_layer, generation.model_weights
-
-    def larger_model(*args: Any) -> Any:
-        weights = model(*args)
+    def larger_model(*args: Any) -> ModelWeights:
+        weights = model_weights(*args)
         return replace(weights, layers=[grown(layer) for layer in weights.layers])
 
     return [
-        patch.object(programs, "synthetic_layer", lambda *args: grown(layer(*args))),
+        patch.object(programs, "synthetic_layer", lambda *args: grown(synthetic_layer(*args))),
         patch.object(generation, "model_weights", larger_model),
     ]
 

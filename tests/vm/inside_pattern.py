@@ -17,7 +17,7 @@ from itertools import product
 
 import torch
 
-from harness.transport.socket_party import SocketParty
+from harness.transport import Connection, SocketParty
 from netem.interface import ShapedInterface
 from netem.link import EmulatedLink
 from netem.namespaces import Namespaces
@@ -80,7 +80,9 @@ def live(role: Role, addresses: dict[str, str]) -> None:
         kind: {"emulated": [], "tc": [], "none": []} for kind in walks
     }
     with ExitStack() as stack:
-        party = stack.enter_context(SocketParty(role, {peer: _connect(role, addresses)}, 30))
+        party = stack.enter_context(
+            SocketParty(role, {peer: Connection(_connect(role, addresses))}, 30)
+        )
         line = stack.enter_context(ShapedInterface.set_up(role, addresses, {peer: WAN}))
         for _, kind, shaper in product(range(WALKS + 1), walks, times["waiting"]):
             line.switch(shaper == "tc")

@@ -37,7 +37,7 @@ def test_a_sweep_skips_what_is_stored(session: FakeSession) -> None:
     assert session.sizes() == [2, 1, 3]
     assert main([*SWEEP, "force=true"]) == 0
     assert session.sizes() == [2, 1, 3, 1, 2, 3]
-    assert len(store.load_all(Path("results/runs"))) == 3
+    assert len(store.load_current(Path("results/runs"))) == 3
 
 
 def test_a_failed_run_is_a_row_an_exit_code_and_tried_again(
@@ -85,7 +85,6 @@ def test_an_interrupt_keeps_what_was_measured(session: FakeSession) -> None:
         ["show", "--format", "xml"],
         ["list", "networks"],
         ["fly"],
-        [],
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(
@@ -127,6 +126,36 @@ def test_list_and_help_name_every_option(capsys: pytest.CaptureFixture[str]) -> 
             assert f"  {option} " in listed
             assert option in helped
     assert "results_dir" in helped
+
+
+def test_bare_shows_help_and_a_misspelt_verb_gets_a_guess(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main([]) == 0
+    assert capsys.readouterr().out.startswith("usage: permbench ")
+    assert main(["shwo"]) == 2
+    assert "no verb shwo; did you mean show?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("locale", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C"}])
+def test_an_ascii_terminal_gets_ascii(locale: dict[str, str], tmp_path: Path) -> None:
+    code = (
+        "from harness.cli.main import main; main(['list', 'q_len']); print('12 µs × 3 – ☃'); "
+        "from harness.progress import PlainProgress; PlainProgress().stage('31 µs')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(REPO)} | locale,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    if "LC_ALL" not in locale:  # there Python itself turns to UTF-8
+        lines = done.stdout.decode("ascii").splitlines()
+        assert "new tokens; a whole number >= 1" in lines[1]
+        assert lines[-1] == "12 us x 3 - ?"
+        assert done.stderr == b"  31 us\n"
 
 
 def test_program_starts_without_torch_and_reports_errors_in_one_line(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import shutil
 from dataclasses import fields, replace
 from itertools import product
 from pathlib import Path
+from typing import cast
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -15,7 +16,8 @@ from harness.config.compose import compose_all, compose_run
 from harness.config.groups import CONF_DIR, GROUPS, describe, options
 from harness.config.identity import config_hash
 from harness.config.overrides import expand_sweep
-from harness.config.schema import EXPERIMENTS, ModelConfig
+from harness.config.runners import with_tls
+from harness.config.schema import EXPERIMENTS, ModelConfig, RunConfig
 from harness.errors import ConfigError
 from harness.registry import OURS
 from netem.profile import LinkProfile
@@ -74,7 +76,7 @@ def test_values_are_set_as_hydra_sets_them() -> None:
     points = [
         ["experiment=nonlinear", "experiment.shape=[3,4]", "experiment.op=softmax"],
         ["experiment=nonlinear", "experiment.shape=[5]"],
-        ["network.rtt_ms=3", "network=puma", "network.dealer.rate_mbit=10", "seed=null"],
+        ["network.rtt_ms=3", "network=puma", "network.dealer.rate_mbit=10", "key_seed=3"],
         ["network=puma", "network.dealer={rtt_ms: 2}", "results_dir='a, b'"],
         ["network=puma"],
         ["system=permllm", "system.domain=float32", "calibration.strict=false"],
@@ -82,8 +84,23 @@ def test_values_are_set_as_hydra_sets_them() -> None:
     ]
     configs = compose_all(points)
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        alone = [OmegaConf.to_object(compose("config", overrides=point)) for point in points]
-    assert configs == alone
+        alone = [
+            cast(RunConfig, OmegaConf.to_object(compose("config", overrides=p))) for p in points
+        ]
+    assert configs == [with_tls(config) for config in alone]
+
+
+@pytest.mark.parametrize("runner", ["local", "netns", "docker", "remote"])
+def test_tls_is_on_where_there_may_be_several_hosts(runner: str) -> None:
+    """A run in the clear keeps the name that it had before there was TLS; whoever says what is the
+    default names the same run."""
+    default, on, off = (
+        compose_run([f"runner={runner}", *words])
+        for words in ([], ["transport.tls=true"], ["transport.tls=false"])
+    )
+    assert default == (on if runner in ("docker", "remote") else off)
+    assert config_hash(on) != config_hash(off)
+    assert (on.transport.tls, off.transport.tls) == (True, False)
 
 
 def test_profiles_of_online_and_dealer_pairs() -> None:
@@ -108,6 +125,7 @@ BAD = [
     ("network=null", "network", "permllm-wan2"),
     ("system=nope", "system", "permllm"),
     ("experiment=argmax_schema", "experiment", "argmax, generate, layer, linear, model"),
+    ("transport.tls=maybe", "transport.tls", "got maybe, must be true, false or null"),
     ("experiment.n=abc", "experiment.n", "got abc, must be a whole number"),
     ("experiment.n=1.5", "experiment.n", "must be a whole number"),
     ("experiment.n=true", "experiment.n", "must be a whole number"),
@@ -162,7 +180,10 @@ BAD = [
     ("repeat=0", "repeat", "≥ 1"),
     ("warmup=-1", "warmup", "≥ 0"),
     ("threads=0", "threads", "≥ 1"),
-    ("seed=-1", "seed", "null or a whole number"),
+    ("seed=-1", "seed", "a whole number"),
+    ("key_seed=-1", "key_seed", "null or a whole number"),
+    ("key_seed=1 runner=remote runner.listen=127.0.0.1:7700", "key_seed", "null: keys that"),
+    ("key_seed=1 experiment=generate experiment.tokens=[1,2]", "key_seed", "null: keys that"),
     ("timeout_s=0", "timeout_s", "> 0"),
     ("shape=offline", "shape", "online, all"),
     ("calibration.strict=maybe", "calibration.strict", "true or false"),
@@ -263,6 +284,13 @@ def test_hash_names_what_a_run_does() -> None:
     assert config_hash(compose_run(links)) == config_hash(compose_run(links[::-1]))
     doors = [["runner=remote", f"runner.listen=127.0.0.1:{port}"] for port in (7700, 7701)]
     assert len({config_hash(config) for config in compose_all(doors)}) == 1
-    others = [["experiment.n=6"], ["seed=null"], ["threads=2"], ["shaper=none"], ["network=puma"]]
+    others = [
+        ["experiment.n=6"],
+        ["seed=2"],
+        ["key_seed=3"],
+        ["threads=2"],
+        ["shaper=none"],
+        ["network=puma"],
+    ]
     hashes = {config_hash(config) for config in compose_all(others)}
     assert len(hashes | {config_hash(base)}) == len(others) + 1

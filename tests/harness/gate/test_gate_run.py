@@ -65,6 +65,7 @@ def _cpu_s(party: psutil.Process) -> float:
     [
         ("parties/control.py", "VERSION = ", "VERSION = 90 + ", "of another version of permbench"),
         ("transport/frame.py", "VERSION = ", "VERSION = 90 + ", "of another version of permbench"),
+        ("transport/handshake.py", "VERSION = ", "VERSION = 90 + ", "handshake 92, not 2"),
         ("parties/worker.py", 'send("shaped"', 'send("stage", text="mute"', "no party reported"),
         (
             "parties/job.py",
@@ -76,6 +77,7 @@ def _cpu_s(party: psutil.Process) -> float:
     ids=[
         "version",
         "version of frames",
+        "version of the handshake",
         "a notice that never comes",
         "a job that it does not know",
     ],

@@ -29,6 +29,7 @@ from harness.replay.costs import costs_of, delayed_costs
 from harness.replay.grid_figure import grid_figure
 from harness.replay.networks import grid, parse_axis
 from harness.replay.predict import LEAST_S, TracedRun, crossings, predict
+from harness.replay.prediction_tables import crossing_lines
 from harness.replay.trace import DelayedStep, Step, Trace, check
 from protocols.party import P0, P1
 from tests.traces import MS, US, echo_trace
@@ -66,6 +67,19 @@ def test_a_network_between_two_traces_takes_what_lies_between(make_record: MakeR
     half = np.expm1(np.log1p(4e-3 / LEAST_S) / 2) * LEAST_S
     own = took(2 * half * 1e3) - 2 * half * 1e9
     assert own == pytest.approx((25 + (900 + 1150) / 2) * US, abs=2)
+
+
+def test_crossings_of_unlike_traces_are_marked(make_record: MakeRecord) -> None:
+    record = make_record()
+    other = replace(record, environment={**record.environment, "cpu_model": "Xeon"})
+    networks = grid([], [], "1..10:3", None)
+    for second, mark in ((record, ""), (other, " * (machine differs)")):
+        pair = [
+            predict(TracedRun(r, echo_trace("x", us), "x"), networks.configs, "wall", 1.0)
+            for r, us in ((record, 700), (second, 900))
+        ]
+        (line,) = crossing_lines(pair, networks)
+        assert line == f"A and B cross nowhere here: A is faster than B{mark}"
 
 
 def prediction_of(record: Record, trace: Trace, *overrides: str) -> list[float]:
@@ -387,7 +401,7 @@ def test_a_trace_is_another_run_and_no_trace_is_as_before() -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["experiment=layer", "system=mpcformer", "network.dealer.rtt_ms=3", "seed=null"],
+        ["experiment=layer", "system=mpcformer", "network.dealer.rtt_ms=3", "key_seed=3"],
         [
             "experiment=nonlinear",
             "network.links.P0_P1.delay_ms=1",

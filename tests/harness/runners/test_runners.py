@@ -13,13 +13,16 @@ import yaml
 from harness.config.compose import compose_run
 from harness.errors import ConfigError, DockerError, RunnerError
 from harness.machine.docker_daemon import connect, default_tag, sources_digest
+from harness.parties.group import PartyGroup
 from harness.records.record import Record
 from harness.records.store import load_all
 from harness.runners.docker import signed, split_lines
 from harness.runners.docker_image.package_list import requirements
-from harness.runners.remote import read_secret
+from harness.runners.remote import read_secret, read_secrets
+from harness.runners.select import make_runner
 from harness.version import REPO
 from netem.tcp import SYSCTLS
+from protocols.party import ROLES
 
 
 def test_lines_come_whole_from_pieces_of_any_size() -> None:
@@ -100,23 +103,44 @@ def test_a_secret_has_its_length_and_comes_from_a_file_or_the_environment(
             read_secret(None)
 
 
+def test_the_harness_knows_one_secret_for_all_or_one_for_each(tmp_path: Path) -> None:
+    file = tmp_path / "secrets"
+    names = ["aa" * 32, "bb" * 32, "cc" * 32]
+    file.write_text("\n".join(names))
+    assert read_secrets(str(file)) == dict(zip(ROLES, map(bytes.fromhex, names), strict=True))
+    with pytest.raises(RunnerError, match="it has 3, and must have 1"):
+        read_secret(str(file))
+    remote = ["runner=remote", f"runner.secret_file={file}"]
+    config = compose_run([*remote, "transport.tls=false"])
+    with pytest.raises(RunnerError, match=r"needs transport\.tls=true"):
+        PartyGroup(make_runner(config.runner, False), 1, 1.0, tls=False).start()
+    file.write_text(names[0])
+    assert read_secrets(str(file)) == dict.fromkeys(ROLES, bytes.fromhex(names[0]))
+    file.write_text(" ".join(names[:2]))
+    with pytest.raises(RunnerError, match="it has 2, and must have 1 or 3"):
+        read_secrets(str(file))
+
+
 PROGRAM = [sys.executable, "-m", "harness"]
 # A monotonic clock of its own, a quarter of an hour ahead, as on another host.
 AHEAD = ["unshare", "--time", "--monotonic", "900", "--fork"]
 
 
-def runs_of_joined(folder: Path, port: int, p1: list[str], *runs: str) -> list[Record]:
+def runs_of_joined(
+    folder: Path, port: int, p1: list[str], *runs: str, secrets: int = 1
+) -> list[Record]:
     """The records of `runs`, one program each, with parties that were started before; `p1`: in front
-    of the command of P1."""
-    environment = {**os.environ, "PERMBENCH_SECRET": os.urandom(32).hex()}
+    of the command of P1. secrets: 1 for all, or 3."""
+    known = [os.urandom(32).hex() for _ in range(secrets)] * (3 // secrets)
+    environment = {**os.environ, "PERMBENCH_SECRET": " ".join(known[:secrets])}
     address = f"127.0.0.1:{port}"
     parties = [
         subprocess.Popen(
             [*before, *PROGRAM, "join", role, address, "--wait-s", "30"],
-            env=environment,
+            env={**environment, "PERMBENCH_SECRET": secret},
             start_new_session=True,
         )
-        for role, before in (("P0", []), ("P1", p1), ("P2", []))
+        for role, before, secret in zip(ROLES, ([], p1, []), known, strict=True)
     ]
     remote = ["runner=remote", f"runner.listen={address}", "runner.wait_s=30"]
     quick = ["experiment.n=100", "warmup=0", "calibration.strict=false", f"results_dir={folder}"]
@@ -138,10 +162,12 @@ def runs_of_joined(folder: Path, port: int, p1: list[str], *runs: str) -> list[R
 @pytest.mark.slow
 def test_parties_that_join_serve_run_after_run(tmp_path: Path) -> None:
     """Started before the harness; two programs one after the other, then an end. Parties that the
-    harness starts itself have another secret, whatever the environment says."""
+    harness starts itself have another secret, whatever the environment says. Here each has its own."""
     runs = ["shaper=none repeat=1", "shaper=none repeat=2", "shaper=none repeat=1 runner=local"]
-    records = runs_of_joined(tmp_path, 7717, [], *runs)
+    records = runs_of_joined(tmp_path, 7717, [], *runs, secrets=3)
     assert [record.status for record in records] == ["ok"] * 3
+    tls = {r.config["runner"]["name"]: r.config["transport"]["tls"] for r in records}
+    assert tls == {"remote": True, "local": False}
 
 
 @pytest.mark.slow

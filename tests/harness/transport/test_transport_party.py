@@ -1,6 +1,5 @@
 """SocketParty within one process: rules, counts, failures."""
 
-import socket
 import struct
 import threading
 import time
@@ -14,6 +13,7 @@ import torch
 
 from harness.errors import FrameError
 from harness.transport import (
+    Connection,
     Counters,
     Event,
     Listener,
@@ -28,26 +28,28 @@ from protocols.events import Stamp
 from protocols.memory import run_parties
 from protocols.metered import MeteredParty
 from protocols.party import ROLES, Role
-from tests.tcp import tcp_pair
+from tests.tcp import connection_pair, tcp_pair
 
 X = torch.arange(6)
 Functions = Mapping[Role, Callable[[Any], Any]]
 Listeners = Mapping[Role, Sequence[Listener]]
 
+both = pytest.mark.parametrize("tls", [False, True], ids=["in the clear", "TLS"])
+
 
 @contextmanager
 def connected(
-    *roles: Role, timeout_s: float = 30.0, listeners: Listeners | None = None
+    *roles: Role, timeout_s: float = 30.0, listeners: Listeners | None = None, tls: bool = False
 ) -> Iterator[list[SocketParty]]:
-    """Parties in one process with a socket between each two; no thread survives them."""
+    """Parties in one process with a connection between each two; no thread survives them."""
     before = set(threading.enumerate())
-    sockets: dict[Role, dict[Role, socket.socket]] = {role: {} for role in roles}
+    connections: dict[Role, dict[Role, Connection]] = {role: {} for role in roles}
     for i, a in enumerate(roles):
         for b in roles[i + 1 :]:
-            sockets[a][b], sockets[b][a] = tcp_pair()
+            connections[a][b], connections[b][a] = connection_pair(tls, a, b)
     observed_by = listeners or {}
     parties = [
-        SocketParty(role, sockets[role], timeout_s, observed_by.get(role, ())) for role in roles
+        SocketParty(role, connections[role], timeout_s, observed_by.get(role, ())) for role in roles
     ]
     try:
         yield parties
@@ -57,9 +59,11 @@ def connected(
     assert set(threading.enumerate()) == before
 
 
-def run_sockets(functions: Functions, listeners: Listeners | None = None) -> dict[Role, Any]:
+def run_sockets(
+    functions: Functions, listeners: Listeners | None = None, tls: bool = False
+) -> dict[Role, Any]:
     with (
-        connected(*functions, listeners=listeners) as parties,
+        connected(*functions, listeners=listeners, tls=tls) as parties,
         ThreadPoolExecutor(len(parties)) as pool,
     ):
         futures = {party.role: pool.submit(functions[party.role], party) for party in parties}
@@ -107,9 +111,10 @@ def test_depth_counts_hops_on_the_critical_path(run: Any) -> None:
     assert depths(run, crossing) == [1, 2]
 
 
-def test_counters_hold_what_was_sent_in_each_phase() -> None:
-    counters = Counters()
-    with connected("P0", "P1", "P2", listeners={"P0": [counters]}) as (p0, p1, p2):
+@both
+def test_counters_hold_what_was_sent_in_each_phase(tls: bool) -> None:
+    counters, record = Counters(), 22 * tls
+    with connected("P0", "P1", "P2", listeners={"P0": [counters]}, tls=tls) as (p0, p1, p2):
         for arguments in (1, 2):
             with p0.phase("offline"), p1.phase("offline"), p2.phase("offline"):
                 p0.send("P1", X, X[:arguments])
@@ -125,8 +130,8 @@ def test_counters_hold_what_was_sent_in_each_phase() -> None:
     for arguments, counts in zip((1, 2), counters.of("offline"), strict=True):
         payload = 48 + 8 * arguments
         assert counts.sent == {
-            "P1": Traffic(2, payload, payload + 2 * empty + 2 * 10),
-            "P2": Traffic(1, 48, 48 + empty + 18),
+            "P1": Traffic(2, payload, payload + 2 * empty + 2 * 10 + 2 * record),
+            "P2": Traffic(1, 48, 48 + empty + 18 + record),
         }
         assert counts.depth == 2
         assert 0 < counts.cpu_ns < counts.wall_ns * 4
@@ -152,17 +157,18 @@ def test_what_a_failed_phase_sent_is_not_counted() -> None:
     assert counts.sent["P1"].payload_bytes == 8
 
 
-def test_both_ends_report_a_message_alike() -> None:
+@both
+def test_both_ends_report_a_message_alike(tls: bool) -> None:
     at_p0: list[Event] = []
     at_p1: list[Event] = []
     listeners: Listeners = {"P0": [at_p0.append], "P1": [at_p1.append]}
     with (
-        connected("P0", "P1", listeners=listeners) as (p0, p1),
+        connected("P0", "P1", listeners=listeners, tls=tls) as (p0, p1),
         p0.phase("online"),
         p1.phase("online"),
     ):
-        for _ in range(3):
-            p0.send("P1", X)
+        for size in (1, 6, 40_000):
+            p0.send("P1", torch.arange(size))
             p1.recv("P0")
     sent = [event for event in at_p0 if event.kind == "send"]
     received = [event for event in at_p1 if event.kind == "recv"]
@@ -191,7 +197,8 @@ def test_an_early_message_of_the_next_phase_waits() -> None:
                 p1.recv("P0")
 
 
-def test_large_messages_both_ways_at_once_do_not_deadlock() -> None:
+@both
+def test_large_messages_both_ways_at_once_do_not_deadlock(tls: bool) -> None:
     def exchange(party: SocketParty, peer: Role) -> bool:
         message = torch.arange(300_000_000 // 8)
         with party.phase("online"):
@@ -200,12 +207,15 @@ def test_large_messages_both_ways_at_once_do_not_deadlock() -> None:
             at_once = time.monotonic() - begin < 2
             return torch.equal(party.recv(peer)[0], message) and at_once
 
-    done = run_sockets({"P0": lambda p: exchange(p, "P1"), "P1": lambda p: exchange(p, "P0")})
+    done = run_sockets(
+        {"P0": lambda p: exchange(p, "P1"), "P1": lambda p: exchange(p, "P0")}, tls=tls
+    )
     assert done == {"P0": True, "P1": True}
 
 
-def test_what_was_queued_is_sent_before_closing() -> None:
-    with connected("P0", "P1") as (p0, p1):
+@both
+def test_what_was_queued_is_sent_before_closing(tls: bool) -> None:
+    with connected("P0", "P1", tls=tls) as (p0, p1):
         with p0.phase("online"):
             for n in range(5):
                 p0.send("P1", torch.full((5_000_000,), n))
@@ -218,7 +228,7 @@ def test_what_was_queued_is_sent_before_closing() -> None:
 
 def test_closing_does_not_wait_for_a_peer_that_reads_nothing() -> None:
     ours, theirs = tcp_pair()
-    party = SocketParty("P0", {"P1": ours}, 1.0)
+    party = SocketParty("P0", {"P1": Connection(ours)}, 1.0)
     with party.phase("online"):
         party.send("P1", torch.zeros(20_000_000))
     begin = time.monotonic()
@@ -248,7 +258,7 @@ def test_a_slow_peer_is_not_silent() -> None:
             time.sleep(0.1)
 
     thread = threading.Thread(target=dribble)
-    with SocketParty("P0", {"P1": ours}, timeout_s=0.5) as party, party.phase("online"):
+    with SocketParty("P0", {"P1": Connection(ours)}, timeout_s=0.5) as party, party.phase("online"):
         thread.start()
         assert torch.equal(party.recv("P1")[0], torch.arange(10))
     thread.join()
@@ -261,7 +271,7 @@ def test_a_closed_connection_is_reported_by_recv_and_send(partial: int) -> None:
     frame = encode(Stamp("online", 1, 0, 0), [X])
     theirs.sendall(b"".join(frame.views)[:partial])
     theirs.close()
-    with SocketParty("P0", {"P1": ours}, 5.0) as party, party.phase("online"):
+    with SocketParty("P0", {"P1": Connection(ours)}, 5.0) as party, party.phase("online"):
         for _ in range(2):
             with pytest.raises(PeerGone, match="P1 has closed its connection; P0 is in phase onl"):
                 party.recv("P1")
@@ -271,7 +281,7 @@ def test_a_closed_connection_is_reported_by_recv_and_send(partial: int) -> None:
 
 def test_garbage_is_a_frame_error_that_names_the_peer() -> None:
     ours, theirs = tcp_pair()
-    with SocketParty("P0", {"P1": ours}, 5.0) as party, party.phase("online"):
+    with SocketParty("P0", {"P1": Connection(ours)}, 5.0) as party, party.phase("online"):
         theirs.sendall(b"GET / HTTP/1.1\r\nHost: somewhere-else.example\r\n\r\n")
         with pytest.raises(FrameError, match="P0 cannot read what P1 sent in phase online: not a"):
             party.recv("P1")
@@ -280,8 +290,8 @@ def test_garbage_is_a_frame_error_that_names_the_peer() -> None:
 
 def test_a_frame_over_the_limit_is_refused_at_both_ends() -> None:
     ours, theirs = tcp_pair()
-    small = SocketParty("P0", {"P1": ours}, 5.0, max_message_bytes=1000)
-    large = SocketParty("P1", {"P0": theirs}, 5.0)
+    small = SocketParty("P0", {"P1": Connection(ours)}, 5.0, max_message_bytes=1000)
+    large = SocketParty("P1", {"P0": Connection(theirs)}, 5.0)
     with small, large, small.phase("online"), large.phase("online"):
         with pytest.raises(FrameError, match="at most 1000 bytes"):
             small.send("P1", torch.zeros(1000))
@@ -298,8 +308,9 @@ def test_unknown_peers_are_refused() -> None:
             p0.recv("P2")
 
 
-def test_many_tensors_and_many_small_messages() -> None:
-    with connected("P0", "P1") as (p0, p1), p0.phase("online"), p1.phase("online"):
+@both
+def test_many_tensors_and_many_small_messages(tls: bool) -> None:
+    with connected("P0", "P1", tls=tls) as (p0, p1), p0.phase("online"), p1.phase("online"):
         p0.send("P1", *[torch.tensor(n) for n in range(1024)])
         assert [int(tensor) for tensor in p1.recv("P0")] == list(range(1024))
         for n in range(2000):

@@ -11,14 +11,14 @@ from functools import partial
 import pytest
 import torch
 
-from harness.transport import PeerGone, SocketParty, accept, connect, listen
+from harness.transport import PeerGone, SocketParty, Trust, accept, connect, listen
 from netem.calibrate import End, initiate, respond
 from netem.link import EmulatedLink
 from netem.measurement import LinkMeasurement
 from netem.profile import LinkProfile
 from netem.tolerance import Tolerance, judge
+from tests.tcp import PLAIN, SECRET
 
-SECRET = b"s" * 32
 WAN = LinkProfile.rtt(10e-3, 1e9)
 
 pytestmark = pytest.mark.slow
@@ -33,10 +33,10 @@ def peer_process(
         context = multiprocessing.get_context("spawn")
         process = context.Process(target=live, args=(listener.getsockname(), body), daemon=True)
         process.start()
-        _, sock = accept(listener, SECRET, "P0", {"P1"}, timeout_s=60)
+        _, connection = accept(listener, PLAIN["P0"], {"P1": Trust(SECRET)}, timeout_s=60)
     assert process.pid is not None
     try:
-        with SocketParty("P0", {"P1": sock}, timeout_s) as party:
+        with SocketParty("P0", {"P1": connection}, timeout_s) as party:
             yield party, process.pid
     finally:
         process.join(10)
@@ -45,9 +45,8 @@ def peer_process(
 
 def live(address: tuple[str, int], body: Callable[[SocketParty], None]) -> None:
     torch.set_num_threads(1)
-    host, port = address
-    sock = connect(host, port, SECRET, "P1", "P0")
-    with SocketParty("P1", {"P0": sock}, 30.0) as party:
+    connection = connect(address, PLAIN["P1"], "P0", Trust(SECRET))
+    with SocketParty("P1", {"P0": connection}, 30.0) as party:
         body(party)
 
 

@@ -1,0 +1,122 @@
+"""Whether memory and disk of this machine are enough for a run, before anything is started."""
+
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import psutil
+
+from harness.config.runners import DockerRunner
+from harness.config.schema import RunConfig
+from harness.errors import ConfigError
+from harness.records.stats import format_bytes
+from harness.registry import system_class
+from protocols.errors import Unsupported
+from protocols.footprint import Footprint, peak, sizes
+from protocols.workload import Generation, Layer
+
+HARNESS = Footprint(320e6)  # this process, while parties work
+VERIFICATION = Footprint(320e6, resident=4, element=30)  # the model in the clear: float32 weights
+IDLE_PARTY_BYTES = 450_000_000  # a party that has given its weights back, while answers are checked
+RECORD_BYTES, TRACE_BYTES = 1_000_000, 64_000_000  # of one run, at most
+CGROUPS = (  # limit and use of a container: version 2, version 1
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+)
+
+
+def require_room(configs: Iterable[RunConfig]) -> None:
+    """Raise ConfigError for the first run that does not fit, unless its `memory.check` is false."""
+    checked = [config for config in configs if config.memory.check and _can_run(config)]
+    for config in checked:
+        _require_memory(config)
+    _require_disk(checked)
+
+
+def needed_bytes(config: RunConfig) -> dict[str, int]:
+    """Estimated peak of each process that this machine must hold at once, by role and `harness`."""
+    here = {} if config.runner.name == "remote" else party_bytes(config)
+    counts = sizes(config.workload())
+    working = here | {"harness": peak(HARNESS, counts)}
+    checking = dict.fromkeys(here, IDLE_PARTY_BYTES) | {"harness": peak(VERIFICATION, counts)}
+    return max(working, checking, key=lambda each: sum(each.values()))
+
+
+def party_bytes(config: RunConfig) -> dict[str, int]:
+    """Estimated peak of each party."""
+    system, options = system_class(config.system.name), config.system.options()
+    return {str(role): n for role, n in system.memory_bytes(config.workload(), options).items()}
+
+
+def available_bytes() -> int:
+    """Memory that can be taken without swapping: of the machine, or of the container's limit."""
+    found = int(psutil.virtual_memory().available)
+    for limit, used in CGROUPS:
+        texts = [Path(file).read_text().strip() for file in (limit, used) if Path(file).is_file()]
+        if len(texts) == 2 and all(text.isdigit() for text in texts):
+            found = min(found, int(texts[0]) - int(texts[1]))
+    return found
+
+
+def _can_run(config: RunConfig) -> bool:
+    """Whether its system takes the workload at all; one that does not is a row, and costs nothing."""
+    user = config.experiment.user()
+    try:
+        system_class(config.system.name).check(config.workload(), config.system.options(), user)
+    except Unsupported:
+        return False
+    return True
+
+
+def _require_memory(config: RunConfig) -> None:
+    needed, available = needed_bytes(config), available_bytes()
+    if isinstance(config.runner, DockerRunner) and config.runner.memory_mb is not None:
+        _require_in_container(config.runner.memory_mb, party_bytes(config))
+    if (total := sum(needed.values())) > available:
+        raise ConfigError(
+            "memory",
+            f"{config.title()} needs about {format_bytes(total)} on this machine ({_each(needed)}), "
+            f"{format_bytes(available)} are available; {_remedies(config)}; memory.check=false tries",
+        )
+
+
+def _require_in_container(memory_mb: int, needed: Mapping[str, int]) -> None:
+    role, most = max(needed.items(), key=lambda item: item[1])
+    if most > memory_mb * 1_000_000:
+        raise ConfigError(
+            "runner.memory_mb",
+            f"got {memory_mb}, but {role} needs about {format_bytes(most)}: "
+            f"runner.memory_mb={-(-most // 1_000_000)} or more, or memory.check=false",
+        )
+
+
+def _each(needed: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {format_bytes(size)}" for name, size in needed.items())
+
+
+def _remedies(config: RunConfig) -> str:
+    """What would make the run smaller, or spread it."""
+    workload, helps = config.workload(), list[str]()
+    if isinstance(workload, Generation) and not workload.tie_layers and not workload.checkpoint:
+        helps.append("model.tie_layers=true")
+    if isinstance(workload, Generation | Layer):
+        helps += ["fewer tokens", "a smaller model"]
+    if config.runner.name != "remote":
+        helps.append("other machines (runner=remote)")
+    return f"what helps: {', '.join(helps)}" if helps else "use a larger machine"
+
+
+def _require_disk(configs: Iterable[RunConfig]) -> None:
+    needed: dict[Path, int] = {}
+    for config in configs:
+        folder = Path(config.results_dir).absolute()
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
+        each = RECORD_BYTES + (TRACE_BYTES if config.trace else 0)
+        needed[existing] = needed.get(existing, 0) + each
+    for folder, size in needed.items():
+        if (free := shutil.disk_usage(folder).free) < size:
+            raise ConfigError(
+                "results_dir",
+                f"records need up to {format_bytes(size)} in {folder}, {format_bytes(free)} are free; "
+                "use another folder, or fewer runs",
+            )

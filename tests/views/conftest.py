@@ -1,0 +1,56 @@
+"""What the tests of views put in the place of parts of PermLLM."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from protocols.permllm import select, system
+from tests.views.rank import Affine
+
+NOTHING = torch.empty(0, dtype=torch.uint8)
+
+
+class IdealSelection:
+    """A trusted party in place of the cipher, whose messages are `test_bfv`'s subject: here they
+    are empty, and position and entry pass through the class."""
+
+    position = entry = 0
+
+    def __init__(self, *_: Tensor) -> None: ...
+
+    def public_key(self) -> Tensor:
+        return NOTHING
+
+    def prepare(self, n: int) -> None: ...
+
+    def load_table(self, table: Tensor) -> Tensor:
+        return table
+
+    def query(self, position: int, n: int) -> Tensor:
+        IdealSelection.position = position
+        return NOTHING
+
+    def answer(self, query: Tensor, table: Tensor) -> Tensor:
+        IdealSelection.entry = int(table[IdealSelection.position])
+        return NOTHING
+
+    def open(self, reply: Tensor) -> int:
+        return IdealSelection.entry
+
+
+@pytest.fixture
+def affine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PermLLM without shifts and without a cipher."""
+    monkeypatch.setattr(system, "domain_of", lambda options: Affine())
+    monkeypatch.setattr(select, "Selector", IdealSelection)
+    monkeypatch.setattr(select, "Server", IdealSelection)
+    monkeypatch.setattr(select, "query_shape", lambda n: NOTHING.shape, raising=False)
+    monkeypatch.setattr(select, "public_key_bytes", NOTHING.numel, raising=False)
+    monkeypatch.setattr(select, "reply_bytes", NOTHING.numel, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def no_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels compile when they are needed; a rehearsal would read streams of its own."""
+    monkeypatch.setattr("baselines.mpcformer.system.warm_up", lambda: None)
+    monkeypatch.setattr("baselines.puma.system.warm_up", lambda: None)
