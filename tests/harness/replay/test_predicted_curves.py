@@ -35,8 +35,9 @@ def points(tmp_path: Path, make_record: MakeRecord) -> list[Record]:
 
 def curves(chart: Chart, folder: Path) -> dict[str, list[tuple[float, float]] | None]:
     return {
-        line.label: line.predicted
-        and list(zip(line.predicted.x, line.predicted.values, strict=True))
+        line.label: list(zip(line.predicted.x, line.predicted.values, strict=True))
+        if line.predicted
+        else None
         for line in with_predictions(chart, folder).series
     }
 

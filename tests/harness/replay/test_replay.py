@@ -288,13 +288,14 @@ def test_a_ratio_has_contours_and_a_strong_line_where_it_is_one(stored: list[Rec
     figure, title = grid_figure(predictions, networks)
     assert title == "Ratio of predicted online times (strong line: equal). Argmax, n=1000."
     sets = [child for child in figure.axes[0].collections if isinstance(child, ContourSet)]
-    strong = max(sets, key=lambda lines: lines.get_linewidths()[0])
+    strong = max(sets, key=lambda lines: float(np.max(lines.get_linewidth())))
     assert list(strong.levels) == [0.0]
-    (path,) = (path for path in strong.get_paths() if len(path.vertices))
-    assert path.vertices[:, 0] == pytest.approx(7.2, rel=0.02)
+    vertices = np.concatenate([path.vertices for path in strong.get_paths()])
+    assert len(vertices) > 1
+    assert vertices[:, 0] == pytest.approx(7.2, rel=0.02)
     others = next(lines for lines in sets if lines is not strong)
     texts = {text.get_text() for text in figure.axes[0].texts}
-    assert len(others.levels) >= 3
+    assert len(list(others.levels)) >= 3
     assert texts == {"equal", *(f"{np.exp(abs(level)):.3g}×" for level in others.levels)}
     names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert names == ["PermLLM", "MPCFormer"]

@@ -113,13 +113,12 @@ def test_functions_have_panels(make_record: MakeRecord) -> None:
 
 def test_tokens_stand_at_their_positions(make_record: MakeRecord) -> None:
     """Two evaluations of a prompt of 16 and three tokens; the first token is the prompt's."""
-    steps = [
-        StepRecord(evaluation, kind, tokens, wall * MS, 5 * MS, 12, 1000)
-        for evaluation, walls in enumerate(((90, 20, 30), (80, 24, 40)))
-        for (kind, tokens), wall in zip(
-            (("prefill", 16), ("decode", 1), ("decode", 1)), walls, strict=True
-        )
-    ]
+    steps = []
+    for evaluation, (first, *walls) in enumerate(((90, 20, 30), (80, 24, 40))):
+        steps.append(StepRecord(evaluation, "prefill", 16, first * MS, 5 * MS, 12, 1000))
+        steps += [
+            StepRecord(evaluation, "decode", 1, wall * MS, 5 * MS, 12, 1000) for wall in walls
+        ]
     overrides = ["experiment=model", "model=gpt2", "experiment.prompt_len=16"]
     record = replace(make_record(overrides), steps=steps)
     (line,) = standard([record], "model").series
@@ -157,7 +156,13 @@ def test_any_key_is_an_axis(make_record: MakeRecord) -> None:
 
 def test_labels_tell_apart_all_that_differs(make_record: MakeRecord) -> None:
     reused = "system.reuse_weight_masks=true"
-    variants = (["system=mpcformer"], ["system=mpcformer", reused], [], ["seed=2"], ["seed=10"])
+    variants: Sequence[Sequence[str]] = (
+        ["system=mpcformer"],
+        ["system=mpcformer", reused],
+        [],
+        ["seed=2"],
+        ["seed=10"],
+    )
     records = [
         make_record(["experiment=layer", f"model={model}", *overrides])
         for model in ("tiny", "gpt2")
@@ -176,7 +181,7 @@ def test_a_link_outside_tolerance_is_hollow(make_record: MakeRecord) -> None:
     assert [point.outside for point in line.points] == [False, True, False]
     figure = draw(chart)
     hollow = [a for a in figure.axes[0].lines if a.get_markerfacecolor() == "white"]
-    assert [list(a.get_xdata()) for a in hollow] == [[50]]
+    assert [a.get_xdata().tolist() for a in hollow] == [[50]]  # type: ignore[union-attr]
     assert OUTSIDE in [text.get_text() for text in figure.legends[0].get_texts()]
     assert OUTSIDE not in [
         text.get_text() for text in draw(standard(records, "argmax")).legends[0].get_texts()
@@ -194,7 +199,7 @@ def test_no_label_is_cut(make_record: MakeRecord) -> None:
     ]
     for chosen in (records, records[:2], [make_record()]):
         figure = draw(standard(chosen, "argmax"))
-        FigureCanvasAgg(figure).draw()
+        FigureCanvasAgg(figure).draw()  # type: ignore[no-untyped-call]
         whole = figure.bbox
         texts = [*figure.legends[0].get_texts(), *figure.texts, *figure.axes[0].get_xticklabels()]
         for box in (text.get_window_extent() for text in texts if text.get_text()):
@@ -206,9 +211,15 @@ def test_ticks_do_not_overlap() -> None:
     assert log_ticks(1, 1000) == [1, 10, 100, 1000]
     assert log_ticks(20, 90) == [20, 30, 40, 50, 60, 80]
     axes = Figure(figsize=(7.2, 4)).add_subplot()
-    tags = {64: ["tiny"], 768: ["gpt2", "bert-base"], 800: ["own"], 1024: ["bert-large"], 4096: []}
+    tags: dict[float, list[str]] = {
+        64: ["tiny"],
+        768: ["gpt2", "bert-base"],
+        800: ["own"],
+        1024: ["bert-large"],
+        4096: [],
+    }
     place_axis(axes, tags, 6.2, linear=False)
-    FigureCanvasAgg(axes.get_figure()).draw()  # type: ignore[arg-type]
+    FigureCanvasAgg(axes.get_figure()).draw()  # type: ignore[arg-type, no-untyped-call]
     labels = axes.get_xticklabels()
     boxes = [box for label in labels for box in line_boxes(label)]
     assert len(boxes) == 10
