@@ -11,6 +11,8 @@ ValueError
   TokenizerError       a tokenizer cannot be used
 """
 
+from pathlib import Path
+
 
 class PeerError(RuntimeError):
     """A peer is gone, stayed silent too long, or sent what the protocol does not allow."""
@@ -35,6 +37,13 @@ class OutOfRange(ValueError):
 class CheckpointError(ValueError):
     """A checkpoint that cannot be used, in one line: the file, the key or tensor, what was expected."""
 
+    def __init__(self, where: Path, problem: str) -> None:
+        super().__init__(f"{where}: {' '.join(problem.split())}")
+
 
 class TokenizerError(ValueError):
     """A tokenizer that cannot be used, in one line: the folder and what is wrong."""
+
+    def __init__(self, folder: Path, problem: object) -> None:
+        first = str(problem).strip().split("\n")[0]
+        super().__init__(f"{folder}: {first}")

@@ -18,6 +18,15 @@ from protocols.workload import Argmax, Generation, Layer, Linear, Nonlinear, Wor
 
 
 @dataclass(frozen=True)
+class Need:
+    """What one role takes of its machine at most. folder: where its disk space is."""
+
+    memory_bytes: int
+    disk_bytes: int = 0
+    folder: str | None = None
+
+
+@dataclass(frozen=True)
 class Footprint:
     """The factors of one role."""
 
@@ -76,9 +85,9 @@ def _activations(spec: TransformerSpec, q_len: int, kv_len: int) -> int:
     return rows + 2 * kv_len * spec.d_kv
 
 
-def peaks(roles: Mapping[Role, Footprint], counts: Sizes) -> dict[Role, int]:
-    """Bytes of each role at its peak."""
-    return {role: peak(roles[role], counts) for role in ROLES}
+def peaks(roles: Mapping[Role, Footprint], counts: Sizes) -> dict[Role, Need]:
+    """Memory of each role at its peak."""
+    return {role: Need(peak(roles[role], counts)) for role in ROLES}
 
 
 def peak(part: Footprint, counts: Sizes) -> int:

@@ -1,19 +1,23 @@
 """The part of a `Party` that is the same over every transport: phases, hop depth and events."""
 
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from protocols.errors import PeerError
-from protocols.events import Listener, Stamp
+from protocols.events import Event, Listener, Stamp
 from protocols.party import Phase, Role
 from protocols.recorder import Recorder
+
+if TYPE_CHECKING:
+    from protocols.aside import MailSorter
 
 MESSAGE_DTYPES: tuple[torch.dtype, ...] = (
     torch.uint8,
@@ -55,6 +59,8 @@ class MeteredParty(ABC):
         self._phase: Phase | None = None
         self._occurrences: Counter[Phase] = Counter()
         self._next_id: Counter[Role] = Counter()
+        self._sending = threading.Lock()  # two threads may send: see `protocols.aside`
+        self.sorter: MailSorter | None = None
 
     @abstractmethod
     def _transmit(self, to: Role, stamp: Stamp, tensors: tuple[Tensor, ...]) -> tuple[int, int]:
@@ -72,9 +78,10 @@ class MeteredParty(ABC):
         """See `Party.send`. Raises PeerGone."""
         begin = self._recorder.clocks()
         phase = self._current()
-        stamp = Stamp(phase, self._occurrences[phase], self._recorder.depth, self._next_id[to])
-        sizes = self._transmit(to, stamp, tensors)
-        self._next_id[to] += 1
+        with self._sending:
+            stamp = Stamp(phase, self._occurrences[phase], self._recorder.depth, self._next_id[to])
+            sizes = self._transmit(to, stamp, tensors)
+            self._next_id[to] += 1
         self._recorder.sent(begin, to, stamp, sizes)
 
     def recv(self, source: Role) -> tuple[Tensor, ...]:
@@ -82,7 +89,9 @@ class MeteredParty(ABC):
         begin = self._recorder.clocks()
         phase = self._current()
         listeners_cpu_ns = self._recorder.hand_on()
-        stamp, tensors, payload, wire = self._receive(source)
+        sorter = self.sorter
+        message = self._receive(source) if sorter is None else sorter.next(source, aside=False)
+        stamp, tensors, payload, wire = message
         if (stamp.phase, stamp.occurrence) != (phase, self._occurrences[phase]):
             raise PeerError(
                 f"{self.role} is in phase {phase} #{self._occurrences[phase]}, but message "
@@ -135,6 +144,14 @@ class MeteredParty(ABC):
             text = ", ".join(f"{count} of {peer}" for peer, count in left.items())
             raise PeerError(f"{self.role} left messages unread: {text}")
         self._occurrences.clear()
+
+    def occurrences(self, phase: Phase) -> int:
+        """How often `phase` has begun in this run."""
+        return self._occurrences[phase]
+
+    def take_in(self, events: Iterable[Event], depth: int) -> None:
+        """Count in the phase under way what another thread sent and received for it."""
+        self._recorder.take_in(events, depth)
 
     def _current(self) -> Phase:
         if self._phase is None:

@@ -81,6 +81,14 @@ class Recorder:
         note = _Call("recv", phase, begin, end, depth, source, message_id, sizes, listeners_cpu_ns)
         self._notes.append(note)
 
+    def take_in(self, events: Iterable[Event], depth: int) -> None:
+        """Tell the listeners of messages that another thread noted, as part of this phase."""
+        self.hand_on()
+        for event in events:
+            if event.kind in ("send", "recv"):
+                self._tell(event)
+        self.depth = max(self.depth, depth)
+
     def hand_on(self) -> int:
         """Tell the listeners everything noted; return the processor time in ns it took."""
         begin_ns = self._cpu_clock()

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
-from protocols.footprint import Footprint, peaks, sizes
+from protocols.footprint import Footprint, Need, peaks, sizes
 from protocols.options import NoOptions
 from protocols.party import ROLES, Party, Phase, Role
 from protocols.plain import answer
@@ -47,8 +47,8 @@ class System(ABC):
 
     The harness builds one object per role and calls, on all roles alike: `prepare` once; then for
     every evaluation, for each of its steps (`protocols.workload.steps`): `offline`, `share_input`,
-    `online`, each inside the phase of its name, then `output`. Step 0 begins a fresh evaluation.
-    A role that has nothing to do in a phase returns at once.
+    `online`, each inside the phase of its name, then `output`; at the end `close`. Step 0 begins a
+    fresh evaluation. A role that has nothing to do in a phase returns at once.
 
     seed: of synthetic weights and inputs, never of a secret. options: what the run chose, of the
     class's own type `Options`. user: what only P1 knows, None at all other roles. key_seed: of keys,
@@ -57,6 +57,7 @@ class System(ABC):
 
     Options: ClassVar[type[Any]] = NoOptions  # see `protocols.options`
     online_roles: ClassVar[tuple[Role, ...]] = ROLES
+    smaller: ClassVar[tuple[str, ...]] = ()  # keys that make a run need less memory
 
     def __init__(
         self,
@@ -95,6 +96,9 @@ class System(ABC):
     @abstractmethod
     def online(self, step: int) -> None:
         """The measured work of one step."""
+
+    def close(self) -> None:
+        """The last call, behind a barrier: nothing of this object may run afterwards."""
 
     @abstractmethod
     def output(self) -> tuple[Tensor, ...]:
@@ -140,7 +144,8 @@ class System(ABC):
         """Payload bytes and hops of one evaluation, by phase."""
 
     @classmethod
-    def memory_bytes(cls, workload: Workload, options: Any) -> dict[Role, int]:
-        """Peak memory of each role's process, estimated; within about 30 % where a system says so
-        itself (`protocols.footprint`). Unless it does: two shares of 8 bytes a weight at each role."""
+    def needs(cls, workload: Workload, options: Any) -> Mapping[Role, Need]:
+        """Peak memory of each role's process, and disk that it fills, estimated; within about 30 % where
+        a system says so itself (`protocols.footprint`). Unless it does: two shares of 8 bytes a weight
+        at each role."""
         return peaks(dict.fromkeys(ROLES, UNDECLARED), sizes(workload))

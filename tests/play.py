@@ -59,6 +59,7 @@ def play(
             with party.phase("online"):
                 role.online(step)
             outputs.append(tuple(part.clone() for part in role.output()))
+        role.close()
         return outputs, party
 
     played = run_parties(dict.fromkeys(ROLES, walk))
@@ -77,7 +78,7 @@ def _measured(name: Phase, parties: Mapping[Role, MemoryParty], count: int) -> P
         for counts in samples:
             sent.update({(role, to): traffic.payload_bytes for to, traffic in counts.sent.items()})
     hops = [max(counts.depth for counts in step) for step in zip(*last.values(), strict=True)]
-    return PhaseCost(sum(hops), dict(sent))
+    return PhaseCost(sum(hops), {pair: n for pair, n in sent.items() if n})
 
 
 def declared(

@@ -20,7 +20,7 @@ from baselines.mpcformer.programs import answer_frac, program
 from baselines.mpcformer.settings import Settings
 from baselines.mpcformer.warm import warm_up
 from protocols.errors import Unsupported
-from protocols.footprint import Footprint, peaks, sizes
+from protocols.footprint import Footprint, Need, peaks, sizes
 from protocols.party import P0, P1, P2, Phase, Role
 from protocols.system import Parts, PhaseCost, System
 from protocols.workload import Argmax, Generation, Nonlinear, UserInput, Workload
@@ -100,13 +100,16 @@ class MPCFormer(System):
         return {P0: 2 * weights + kept, P1: kept, P2: 0} if weights else None
 
     @classmethod
-    def memory_bytes(cls, workload: Workload, options: Settings) -> dict[Role, int]:
+    def needs(cls, workload: Workload, options: Settings) -> dict[Role, Need]:
         """Masked weights at P0 and P1, with the halves of those that are being opened; the dealer's
         masks come and go in blocks."""
         online = Footprint(530e6, passing=10 if options.reuse_weight_masks else 2, element=60)
         roles = {P0: online, P1: online, P2: Footprint(530e6, element=60)}
         held, found = resident_bytes(workload, options), peaks(roles, sizes(workload))
-        return {role: found[role] + (0 if role == P2 else held) for role in found}
+        return {
+            role: need if role == P2 else Need(need.memory_bytes + held)
+            for role, need in found.items()
+        }
 
     @classmethod
     def cost(cls, workload: Workload, options: Settings) -> dict[Phase, PhaseCost]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from baselines.plaintext import cost
 from baselines.plaintext.services import service
 from protocols.errors import Unsupported
-from protocols.footprint import Footprint, peaks, sizes
+from protocols.footprint import Footprint, Need, peaks, sizes
 from protocols.options import NoOptions
 from protocols.party import P0, P1, P2, Phase, Role
 from protocols.system import Parts, PhaseCost, System
@@ -91,7 +91,7 @@ class Plaintext(System):
         return {P0: cost.FLOAT * weights, P1: 0, P2: 0} if weights else None
 
     @classmethod
-    def memory_bytes(cls, workload: Workload, options: NoOptions) -> dict[Role, int]:
+    def needs(cls, workload: Workload, options: NoOptions) -> dict[Role, Need]:
         """float32 weights at P0."""
         other = Footprint(380e6, element=8)
         roles = {P0: Footprint(400e6, resident=4, element=16), P1: other, P2: other}

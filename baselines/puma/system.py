@@ -31,7 +31,7 @@ from baselines.puma.share import decode
 from baselines.puma.truncate import truncate_cost
 from baselines.puma.warm import warm_up
 from protocols.errors import Unsupported
-from protocols.footprint import Footprint, peaks, sizes
+from protocols.footprint import Footprint, Need, peaks, sizes
 from protocols.options import NoOptions
 from protocols.party import P0, P1, P2, ROLES, Phase, Role
 from protocols.system import Parts, PhaseCost, System
@@ -117,7 +117,7 @@ class Puma(System):
         return dict.fromkeys(ROLES, size) if size else None
 
     @classmethod
-    def memory_bytes(cls, workload: Workload, options: NoOptions) -> dict[Role, int]:
+    def needs(cls, workload: Workload, options: NoOptions) -> dict[Role, Need]:
         """Two parts of 8 bytes a weight at every role; P0 makes them from float32."""
         other = Footprint(480e6, resident=16, passing=1, element=150)
         roles = {P0: Footprint(510e6, resident=16, passing=8, element=150), P1: other, P2: other}

@@ -98,10 +98,10 @@ def _source(plan: runs.Plan, call: Call, progress: Progress) -> runs.Measured:
         return measured_by_jobs(plan, call, progress)
     for config in plan.pending.values():
         require(config)
-    if plan.pending:
-        from harness.machine.room import require_room  # noqa: PLC0415 - torch is slow to import
+    if checked := [config for config in plan.pending.values() if config.memory.check]:
+        from harness.machine.resources import require_resources  # noqa: PLC0415 - torch is slow to import
 
-        require_room(plan.pending.values())
+        require_resources(checked)
     return runs.measured_here(plan, session, progress)
 
 

@@ -4,12 +4,15 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
+from functools import cache
 from typing import Any, TypeVar, get_type_hints
 
 from harness.config.runners import RUNNERS
 from harness.config.schema import EXPERIMENTS, RunConfig, RunnerConfig
 from harness.config.systems import system_schema
 from harness.errors import ConfigError
+from harness.registry import OURS
+from protocols.options import NO_EFFECT
 
 # Keys that cannot change a number, with all that lies under them: where results go and why they are
 # measured (again), what is looked at before, how long to wait, whether a link outside tolerance ends a
@@ -30,7 +33,17 @@ QUIET_KEYS = (
 
 def is_quiet(key: str) -> bool:
     """Whether a dotted key cannot change a number."""
-    return any(key == quiet or key.startswith(f"{quiet}.") for quiet in QUIET_KEYS)
+    known = any(key == quiet or key.startswith(f"{quiet}.") for quiet in QUIET_KEYS)
+    return known or key in _options_without_effect()
+
+
+@cache
+def _options_without_effect() -> frozenset[str]:
+    """The keys of our systems' options that say so."""
+    options = (option for _, kind in OURS.values() for option in fields(kind))
+    return frozenset(
+        f"system.{option.name}" for option in options if option.metadata.get(NO_EFFECT)
+    )
 
 
 def resolved(config: RunConfig) -> dict[str, Any]:
@@ -44,6 +57,9 @@ def config_hash(config: RunConfig) -> str:
     for key in QUIET_KEYS:
         group, _, inner = key.rpartition(".")
         (data[group] if group else data).pop(inner, None)
+    for option in fields(system_schema(config.system.name)):
+        if option.metadata.get(NO_EFFECT):
+            del data["system"][option.name]
     if data["key_seed"] is None:
         del data["key_seed"]  # keys of the operating system, as in records from before that key
     if not data["trace"]:

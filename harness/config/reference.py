@@ -87,10 +87,11 @@ def option_keys(group: str, option: str) -> list[KeyDoc]:
             return list(_keys_of(system_schema(option), prefix, of, hints_of=options_class(option)))
     except ConfigError:
         return []
-    kinds = {"experiment": EXPERIMENTS, "runner": RUNNERS}.get(group, {})
+    groups: dict[str, Mapping[str, type]] = {"experiment": EXPERIMENTS, "runner": RUNNERS}
+    kinds = groups.get(group, {})
     if option not in kinds:
         return []
-    return list(_keys_of(cast(type, kinds[option]), prefix, of, option_values(group, option)))
+    return list(_keys_of(kinds[option], prefix, of, option_values(group, option)))
 
 
 def call_keys() -> list[KeyDoc]:

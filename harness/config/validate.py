@@ -32,6 +32,9 @@ def validate(config: RunConfig) -> RunConfig:
     _model(config.model)
     _experiment(config)
     check_options(config.system)
+    if config.trace and getattr(config.system, "offline_ahead", False):
+        rule = "false with system.offline_ahead: a trace follows one thread"
+        raise rejected("trace", config.trace, rule)
     _network(config.network, emulated=config.shaper.name == "emulated")
     return config
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from harness.config.compose import compose_all
 from harness.config.overrides import points
 from harness.machine.capabilities import require
-from harness.machine.room import require_room
+from harness.machine.resources import require_resources
 from harness.measure import sweep
 from harness.measure.session import Session
 from harness.progress import Progress, SilentProgress, make_progress
@@ -28,7 +28,7 @@ def run(*overrides: str, multirun: bool = False, quiet: bool = False) -> "pd.Dat
     plan = sweep.plan(configs)
     for config in plan.pending.values():
         require(config)
-    require_room(plan.pending.values())
+    require_resources(plan.pending.values())
     if not quiet:
         for line in sweep.stored_messages(plan):
             print(line, file=sys.stderr)

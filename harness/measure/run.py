@@ -116,6 +116,7 @@ class Run:
             cfg.trace,
             self.fault,
             cfg.key_seed,
+            check_memory=cfg.memory.check and cfg.runner.name == "remote",
         )
 
     @cached_property
@@ -263,14 +264,15 @@ def record_of(run: Run, outcome: Outcome, links: MeasuredLinks | None = None) ->
         correctness=outcome.correctness,
         environment=environment(REPO)
         | {"image": links.image if links else None, "sources": sources(config.system.name)},
-        logs=outcome.logs | ({LINK_LOG: links.calibration.outside} if _is_off(links) else {}),
+        logs=outcome.logs | _link_log(links),
         generated=outcome.generated,
         stored_bytes=run.stored_bytes if outcome.phases else None,
     )
 
 
-def _is_off(links: MeasuredLinks | None) -> bool:
-    return links is not None and bool(links.calibration.outside)
+def _link_log(links: MeasuredLinks | None) -> dict[str, list[str]]:
+    outside = links.calibration.outside if links else []
+    return {LINK_LOG: outside} if outside else {}
 
 
 def _network_record(run: Run, outcome: Outcome, links: MeasuredLinks | None) -> NetworkRecord:

@@ -30,7 +30,8 @@ class Job:
     """Evaluations of `workload` under `system`, as they are sent to one role.
 
     user: what P1 alone knows; absent in what the others get. trace: report what `replay` needs.
-    key_seed: of keys, for tests; None: from the operating system.
+    key_seed: of keys, for tests; None: from the operating system. check_memory: the party is to see
+    for itself whether its machine has what it will need; the harness cannot.
     fault: what `permbench gate --self-test` must find; there is no configuration key for it.
     """
 
@@ -42,6 +43,7 @@ class Job:
     trace: bool = False
     fault: Fault | None = None
     key_seed: int | None = None
+    check_memory: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """JSON fields."""

@@ -20,6 +20,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, cast
 
+from harness.machine.resources import require_own
 from harness.parties.control import HARNESS, VERSION, Control, Notice
 from harness.parties.faults import with_fault
 from harness.parties.job import Job, Shaping
@@ -41,7 +42,7 @@ from netem.interface import ShapedInterface
 from netem.link import wait_until
 from netem.tc_show import Count
 from netem.tolerance import PACKETS, judge
-from protocols.arith import ring
+from protocols.arith import ring, tiles
 from protocols.counters import Counters
 from protocols.errors import PeerError, PeerGone, PeerTimeout
 from protocols.party import P0, ROLES, Phase, Role
@@ -149,7 +150,10 @@ class Worker:
         if self._role == P0:
             self._control.send("stage", text="building the model")
         ring.warm_up()
+        tiles.warm_up()
         make = system_class(job.system)
+        if job.check_memory:
+            require_own(self._role, make.needs(job.workload, job.options))
         gc.freeze()  # what is there now stays: no collection between evaluations looks at it
         system = make(self._party, job.workload, job.seed, job.options, job.user, job.key_seed)
         if job.fault:
@@ -161,6 +165,7 @@ class Worker:
                 self._run_phase(
                     system, go.fields["phase"], go.fields["step"], go.fields["start_ns"]
                 )
+            system.close()
         recorded = [
             part for recorder in recorders for part in recorder.tensors(self._clock_ahead_ns)
         ]

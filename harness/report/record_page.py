@@ -1,6 +1,6 @@
 """One record whole, for people: how it ended, what was asked, where, its link, its numbers, its logs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from harness.config.groups import GROUPS
 from harness.errors import spell
@@ -26,11 +26,11 @@ def print_record(record: Record) -> None:
     if record.phases:
         print_tables([record])
         print_steps([record])
-    for role, lines in record.logs.items():
-        _print_section(f"log of {role}", iter(lines))
+    for role, log in record.logs.items():
+        _print_section(f"log of {role}", log)
 
 
-def _print_section(title: str, lines: Iterator[str]) -> None:
+def _print_section(title: str, lines: Iterable[str]) -> None:
     print(f"\n{title}")
     for line in lines:
         print(f"  {line}")

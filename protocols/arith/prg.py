@@ -7,6 +7,7 @@ from the stream of the same name, whatever else they drew before. A stream is re
 import hashlib
 import os
 
+import numpy as np
 import torch
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from torch import Tensor
@@ -43,7 +44,7 @@ class Stream:
 
         Ranks of 64-bit uniform keys: two keys of a row are equal with probability below n²/2^65.
         """
-        return self.int64(rows, n).argsort(dim=1, stable=True)
+        return torch.from_numpy(np.argsort(self.int64(rows, n).numpy(), axis=1))
 
 
 class Prg:

@@ -156,8 +156,13 @@ def _parallel(w: NDArray[np.int64], x: NDArray[np.int64], y: NDArray[np.int64]) 
         _rows(w, x, y, t * _CHUNK, min(w.shape[0], (t + 1) * _CHUNK))
 
 
+def threads() -> int:
+    """How many threads products of the calling thread use."""
+    return int(get_num_threads())
+
+
 def use_threads(n: int) -> None:
-    """Let products and torch use `n` threads in this process."""
+    """Let products and torch use `n` threads: those that the calling thread asks for."""
     torch.set_num_threads(n)
     set_num_threads(n)
 
@@ -182,6 +187,13 @@ def linear(weight: Tensor, x: Tensor) -> Tensor:
         with _turn():
             _parallel(*arrays)
     return y.to(x.dtype)
+
+
+def serial(weight: Tensor, x: Tensor) -> Tensor:
+    """`linear` on the calling thread alone; int64, whatever the ring of x is."""
+    y = torch.zeros((x.shape[0], weight.shape[0]), dtype=torch.int64)
+    _serial(weight.contiguous().numpy(), x.to(torch.int64).contiguous().numpy(), y.numpy())
+    return y
 
 
 def _turn() -> AbstractContextManager[object]:

@@ -38,9 +38,9 @@ class Rows:
         self._memory = torch.empty((heads, 0, width), dtype=dtype)
         self._length = 0
 
-    def view(self) -> Tensor:
-        """All rows so far; valid until the next `extend`."""
-        return self._memory[:, : self._length]
+    def view(self, length: int) -> Tensor:
+        """The first `length` rows, (h, length, w)."""
+        return self._memory[:, :length]
 
     def extend(self, rows: Tensor) -> None:
         """Append rows (h, n, w)."""
@@ -48,7 +48,7 @@ class Rows:
         if length > self._memory.shape[1]:
             heads, _, width = self._memory.shape
             grown = torch.empty((heads, 2 * length, width), dtype=self._memory.dtype)
-            grown[:, : self._length] = self.view()
+            grown[:, : self._length] = self.view(self._length)
             self._memory = grown
         self._memory[:, self._length : length] = rows
         self._length = length
@@ -72,11 +72,16 @@ class Cache:
         self._dtype = dtype
         self.clear()
 
-    def clear(self) -> None:
-        """Forget all rows."""
+    def clear(self, length: int = 0) -> None:
+        """Forget all rows; `length` rows are to be shared before either pass."""
         self.keys = Cached(self.heads, self.width, self._dtype)
         self.values = Cached(self.heads, self.width, self._dtype)
-        self.length = 0  # rows that the offline pass has seen
+        self._lengths = {True: length, False: length}
+
+    def grow(self, rows: int, offline: bool) -> int:
+        """A pass brings new rows: how many it has seen then. The offline pass may be ahead."""
+        self._lengths[offline] += rows
+        return self._lengths[offline]
 
 
 class Scores(Step):
@@ -86,58 +91,56 @@ class Scores(Step):
         super().__init__(ctx, name)
         self._cache = cache
         self._scale = cache.width**0.5  # scores are sums over the width
-        self._query_mask = torch.empty(0)  # P1: a
-        self._pads: list[Tensor] = []  # P0: r of q, k, v
-        self._share = torch.empty(0)  # P0: τ0; P1: a·b + τ1 − μ
 
     def __call__(self, q: Masked, k: Masked, v: Masked) -> Masked:
         """(h, n, w) each → (h, n, L) at the sum of the scales of q and k."""
-        if self.ctx.offline_pass:
-            self._cache.length += k.shape[1]
-            half = self._offline(q, k, v)
-        else:
-            half = self._online(q, k, v)
-        return Masked((*q.shape[:2], self._cache.length), q.frac + k.frac, half)
+        length = self._cache.grow(k.shape[1], self.ctx.offline_pass)
+        walk = self._offline if self.ctx.offline_pass else self._online
+        return Masked((*q.shape[:2], length), q.frac + k.frac, walk(q, k, v, length))
 
-    def _offline(self, q: Masked, k: Masked, v: Masked) -> Tensor | None:
-        shape = (*q.shape[:2], self._cache.length)
+    def _offline(self, q: Masked, k: Masked, v: Masked, length: int) -> Tensor | None:
+        shape = (*q.shape[:2], length)
         if self.role != P1:
             stream = self.ctx.p0p2(self.name)
-            self._pads = [self.domain.mask(stream, *x.shape) for x in (q, k, v)]
+            pads = [self.domain.mask(stream, *x.shape) for x in (q, k, v)]  # r of q, k, v
             tau0 = self.domain.mask(stream, *shape, scale=self._scale)
         if self.role == P0:
-            self._share = tau0
+            self.keep(pads, tau0)
             return None
         keys, values, matmul_t = self._cache.keys, self._cache.values, self.domain.matmul_t
         keys.mask.extend(k.held)
         values.mask.extend(v.held)
+        masks = keys.mask.view(length)  # b
         mu = self.domain.mask(self.ctx.p1p2(self.name), *shape, scale=self._scale)
         if self.role == P2:
-            keys.pad.extend(self._pads[1])
-            values.pad.extend(self._pads[2])
-            cross = matmul_t(self._pads[0], keys.mask.view()) + matmul_t(q.held, keys.pad.view())
-            self.party.send(P1, cross - tau0)
+            keys.pad.extend(pads[1])
+            values.pad.extend(pads[2])
+            cross = matmul_t(pads[0], masks) + matmul_t(q.held, keys.pad.view(length))
+            self.party.send(P1, cross - tau0)  # τ1 = r_q·b + a·r_k − τ0
             return mu
         (tau1,) = self.receive(P2, shape)
-        self._query_mask = q.held
-        self._share = matmul_t(q.held, keys.mask.view()) + tau1 - mu
+        self.keep(q.held, matmul_t(q.held, masks) + tau1 - mu)  # a; a·b + τ1 − μ
         return mu
 
-    def _online(self, q: Masked, k: Masked, v: Masked) -> Tensor | None:
+    def _online(self, q: Masked, k: Masked, v: Masked, length: int) -> Tensor | None:
         keys, values, matmul_t = self._cache.keys, self._cache.values, self.domain.matmul_t
         if self.role == P0:
-            opened = [x.held - r for x, r in zip((q, k, v), self._pads, strict=True)]
+            tau0: Tensor
+            pads, tau0 = self.take()
+            opened = [x.held - r for x, r in zip((q, k, v), pads, strict=True)]
             self.party.send(P1, *opened)
             keys.value.extend(k.held)
             values.value.extend(v.held)
-            local = matmul_t(q.held, keys.value.view()) + self._share
+            local = matmul_t(q.held, keys.value.view(length)) + tau0
             (share,) = self.receive(P1, tuple(local.shape))
             return local + share
+        query_mask, own = self.take()
         e_q, e_k, e_v = self.receive(P0, q.shape, k.shape, v.shape)
         keys.opened.extend(e_k)
         values.opened.extend(e_v)
-        cross = matmul_t(e_q, keys.mask.view()) + matmul_t(self._query_mask, keys.opened.view())
-        self.party.send(P0, cross + self._share)
+        cross = matmul_t(e_q, keys.mask.view(length))  # E_q·b + a·E_k
+        cross += matmul_t(query_mask, keys.opened.view(length))
+        self.party.send(P0, cross + own)
         return None
 
 
@@ -147,9 +150,6 @@ class WeightedSum(Step):
     def __init__(self, ctx: Context, name: str, cache: Cache) -> None:
         super().__init__(ctx, name)
         self._cache = cache
-        self._weight_mask = torch.empty(0)  # P1: e
-        self._pad = torch.empty(0)  # P0: r of p
-        self._share = torch.empty(0)  # P0: τ0; P1: e·d + τ1 − μ'
 
     def __call__(self, p: Masked, value_frac: int, truncated: int) -> Masked:
         """(h, n, L) → (h, n, w) at the sum of the scales of p and v, of which `truncated` bits will be
@@ -165,34 +165,36 @@ class WeightedSum(Step):
         return (p.shape[0], p.shape[1], self._cache.width)
 
     def _offline(self, p: Masked, safe_bits: int, truncated: int) -> Tensor | None:
-        values, shape = self._cache.values, self._out_shape(p)
+        values, shape, length = self._cache.values, self._out_shape(p), p.shape[2]
         if self.role != P1:
             stream = self.ctx.p0p2(self.name)
-            self._pad = self.domain.mask(stream, *p.shape)
+            pad = self.domain.mask(stream, *p.shape)  # r of p
             tau0 = self.domain.mask(stream, *shape)
         if self.role == P0:
-            self._share = tau0
+            self.keep(pad, tau0)
             return None
         mu, low = self.ctx.truncatable_mask(self.name, safe_bits, truncated, *shape)
-        matmul, masks = self.domain.matmul, values.mask.view()
+        matmul, masks = self.domain.matmul, values.mask.view(length)  # d
         if self.role == P2:
-            cross = matmul(self._pad, masks) + matmul(p.held, values.pad.view())
-            self.party.send(P1, cross - tau0 - low)
+            cross = matmul(pad, masks) + matmul(p.held, values.pad.view(length))
+            self.party.send(P1, cross - tau0 - low)  # τ1 = r_p·d + e·r_v − τ0 − ℓ
             return mu
         (tau1,) = self.receive(P2, shape)
-        self._weight_mask = p.held
-        self._share = matmul(p.held, masks) + tau1 - mu
+        self.keep(p.held, matmul(p.held, masks) + tau1 - mu)  # e; e·d + τ1 − μ'
         return mu
 
     def _online(self, p: Masked) -> Tensor | None:
-        values, matmul = self._cache.values, self.domain.matmul
+        values, matmul, length = self._cache.values, self.domain.matmul, p.shape[2]
         if self.role == P0:
-            self.party.send(P1, p.held - self._pad)
-            local = matmul(p.held, values.value.view()) + self._share
+            tau0: Tensor
+            pad, tau0 = self.take()
+            self.party.send(P1, p.held - pad)
+            local = matmul(p.held, values.value.view(length)) + tau0
             (share,) = self.receive(P1, self._out_shape(p))
             return local + share
+        weight_mask, own = self.take()
         (e_p,) = self.receive(P0, p.shape)
-        cross = matmul(e_p, values.mask.view())
-        cross += matmul(self._weight_mask, values.opened.view())
-        self.party.send(P0, cross + self._share)
+        cross = matmul(e_p, values.mask.view(length))  # E_p·d + e·E_v
+        cross += matmul(weight_mask, values.opened.view(length))
+        self.party.send(P0, cross + own)
         return None

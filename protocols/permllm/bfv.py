@@ -41,6 +41,7 @@ enter SEAL in its uncompressed format through an anonymous memory file.
 import os
 import secrets
 import struct
+import threading
 from dataclasses import dataclass
 from math import prod
 from typing import TypeAlias
@@ -98,7 +99,7 @@ def public_key_bytes() -> int:
 
 
 class _Ring:
-    """SEAL context, and a codec between its objects and arrays of words; for one thread only."""
+    """SEAL context, and a codec between its objects and arrays of words."""
 
     def __init__(self) -> None:
         primes = seal.CoeffModulus.Create(N, list(PRIME_BITS))
@@ -114,12 +115,14 @@ class _Ring:
         self.q = int(self.moduli[0, 0]) * int(self.moduli[1, 0])
         self._file = os.fdopen(os.memfd_create("seal"), "r+b", buffering=0)
         self._path = f"/proc/self/fd/{self._file.fileno()}"
+        self._loading = threading.Lock()  # offline work may run beside online work
 
     def _load(self, target: seal.Ciphertext, body: bytes) -> None:
-        self._file.seek(0)
-        self._file.truncate()
-        self._file.write(_framed(body))
-        target.load(self.context, self._path)
+        with self._loading:
+            self._file.seek(0)
+            self._file.truncate()
+            self._file.write(_framed(body))
+            target.load(self.context, self._path)
 
     def _members(self, words: Words, primes: int, ntt: bool, seed: bytes) -> bytes:
         level = self._levels[primes - 1]

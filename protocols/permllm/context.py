@@ -6,11 +6,14 @@ Keys (prepare): P2 draws k02 and k12 and sends each to the role it shares it wit
 |---|---|---|---|---|
 | P2 | P0 | k02: permutations, pads t, r, τ0, U, dithers ρ | 16 | 1 |
 | P2 | P1 | k12: masks λ, μ | 16 | 1 |
+| P0 | P1 | k01, with mask_holder=dealer: V, in place of U | 16 | 2 |
 
 A third key stays with P2: low bits ℓ of truncated masks. P0 could compute x mod 2^s from ℓ.
 """
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,23 +22,49 @@ from protocols.arith.prg import KEY_BYTES, Prg, Stream
 from protocols.errors import PeerError
 from protocols.party import P0, P1, P2, Party, Role
 from protocols.permllm.domain import MAX_WEIGHT_FRAC, Domain
+from protocols.permllm.halves import Memory, in_memory
+from protocols.permllm.ledger import Ledger
 from protocols.permllm.masked import Masked
+
+NO_STEPS = range(0)
+
+
+class Pass(threading.local):
+    """The pass that this thread walks: offline or online, and for which steps of the evaluation.
+
+    Offline several steps may be walked at once, their rows one below the other; online it is one.
+    """
+
+    offline = True
+    steps = NO_STEPS
+    party: Party | None = None  # of a thread aside
 
 
 class Context:
-    """A role's party, PRG keys and current pass ("offline" or "online")."""
+    """A role's party, PRG keys, material, and the pass that it walks."""
 
-    def __init__(self, party: Party, seed: int | None, domain: Domain) -> None:
-        self.party = party
+    def __init__(
+        self,
+        party: Party,
+        seed: int | None,
+        domain: Domain,
+        mask_holder: Role = P1,
+        memory: Memory = in_memory,
+    ) -> None:
+        self._party = party
         self.domain = domain
+        self.mask_holder = mask_holder
+        self.memory = memory
         self.role: Role = party.role
-        self.offline_pass = True
+        self.ledger = Ledger()
+        self._pass = Pass()
         self._seed = seed
         self._evaluation = 0
         self._drawn: set[str] = set()
         self._p0p2: Prg | None = None
         self._p1p2: Prg | None = None
         self._p2: Prg | None = None
+        self._p0p1: Prg | None = None
 
     def establish(self) -> None:
         """Hand out the dealer's keys (phase prepare)."""
@@ -45,16 +74,35 @@ class Context:
             self._p1p2 = self._hand_out(root.key("P1"), P1)
             self._p2 = Prg(root.key("P2"))
             return
-        (key,) = self.receive("keys", P2, (KEY_BYTES,), dtype=torch.uint8)
-        prg = Prg(bytes(key.numpy()))
         if self.role == P0:
-            self._p0p2 = prg
+            self._p0p2 = self._received(P2)
         else:
-            self._p1p2 = prg
+            self._p1p2 = self._received(P2)
+        if self.mask_holder == P2:
+            self._establish_weight_key()
+
+    def _establish_weight_key(self) -> None:
+        """P0 draws k01 itself: the dealer, who holds W − V, must never see it."""
+        if self.role == P0:
+            self._p0p1 = self._hand_out(Prg.root(self._seed, "provider").key("P1"), P1)
+        else:
+            self._p0p1 = self._received(P0)
+
+    def _received(self, source: Role) -> Prg:
+        (key,) = self.receive("keys", source, (KEY_BYTES,), dtype=torch.uint8)
+        return Prg(bytes(key.numpy()))
 
     def _hand_out(self, key: bytes, to: Role) -> Prg:
         self.party.send(to, torch.tensor(list(key), dtype=torch.uint8))
         return Prg(key)
+
+    def keep_pace(self) -> None:
+        """P0 waits until the holder of masked weights has taken in what was sent so far, so that no
+        more than a layer's is under way."""
+        if self.role == P0:
+            self.receive("prepare", self.mask_holder)
+        elif self.role == self.mask_holder:
+            self.party.send(P0)
 
     def receive(
         self, step: str, source: Role, *shapes: tuple[int, ...], dtype: torch.dtype | None = None
@@ -74,15 +122,47 @@ class Context:
             raise PeerError(f"{step}: {source} sent a number that is not finite")
         return tensors
 
-    def begin_offline(self) -> None:
-        """Start the offline pass of a fresh evaluation: no stream is ever drawn twice."""
-        self.offline_pass = True
-        self._evaluation += 1
-        self._drawn.clear()
+    @property
+    def party(self) -> Party:
+        """Messages to the other roles, of this thread."""
+        return self._pass.party or self._party
 
-    def begin_online(self) -> None:
-        """Start the online pass of the current evaluation."""
-        self.offline_pass = False
+    def aside(self, party: Party) -> None:
+        """From now on this thread is one aside, whose messages go through `party`."""
+        self._pass.party = party
+
+    @property
+    def offline_pass(self) -> bool:
+        """Whether masks are walked, or values."""
+        return self._pass.offline
+
+    @property
+    def steps(self) -> range:
+        """The steps of the evaluation that are walked."""
+        return self._pass.steps
+
+    def each_step(self) -> Iterator[int]:
+        """Walk the steps one by one inside; yields 0, 1, …: the place of each among them."""
+        steps = self.steps
+        for place, step in enumerate(steps):
+            self._pass.steps = range(step, step + 1)
+            yield place
+        self._pass.steps = steps
+
+    def begin_offline(self, steps: range) -> None:
+        """Start the offline pass of `steps`; step 0 begins a fresh evaluation: no stream is ever drawn
+        twice, and what is left of the evaluation before is discarded. Raises RuntimeError."""
+        if steps.start == 0:
+            self._evaluation += 1
+            self._drawn.clear()
+            self.ledger.begin()
+        self.ledger.deal(steps)
+        self._pass.offline, self._pass.steps = True, steps
+
+    def begin_online(self, step: int) -> None:
+        """Start the online pass of `step`, whose material is burnt with it. Raises RuntimeError."""
+        self.ledger.burn(step)
+        self._pass.offline, self._pass.steps = False, range(step, step + 1)
 
     def truncate(self, x: Masked, bits: int) -> Masked:
         """x at `bits` fewer fractional bits, exactly to 1 ulp (`domain`); local to every role."""
@@ -120,14 +200,17 @@ class Context:
 
     def _once(self, name: str) -> str:
         """A stream's name in this evaluation; a second draw would repeat a mask."""
-        if name in self._drawn:
+        indexed = f"{self._evaluation}/{self.steps.start}/{name}"
+        if indexed in self._drawn:
             raise RuntimeError(f"stream {name} is drawn twice in evaluation {self._evaluation}")
-        self._drawn.add(name)
-        return f"{self._evaluation}/{name}"
+        self._drawn.add(indexed)
+        return indexed
 
-    def model_stream(self, name: str) -> Stream:
-        """A stream of P0 and the dealer that belongs to the model: the same in every evaluation."""
-        return _known(self._p0p2).stream(f"model/{name}")
+    def weight_key(self, name: str) -> bytes:
+        """Key of the mask of a weight matrix, at P0 and at whoever draws the mask: the same in every
+        evaluation."""
+        prg = self._p0p2 if self.mask_holder == P1 else self._p0p1
+        return _known(prg).key(f"model/{name}")
 
 
 def _known(prg: Prg | None) -> Prg:
@@ -162,6 +245,27 @@ class Step:
     def party(self) -> Party:
         """Messages to the other roles."""
         return self.ctx.party
+
+    @property
+    def _material(self) -> str:
+        """A step may hold another of its name: each has material of its own."""
+        return f"{self.name} ({type(self).__name__})"
+
+    def keep(self, *pieces: Any) -> None:
+        """For this step's online pass, where it is the only one under way."""
+        (step,) = self.ctx.steps
+        self.ctx.ledger.keep(step, self._material, *pieces)
+
+    def keep_each(self, *tensors: Tensor) -> None:
+        """For the online pass of every step under way: an equal part of each tensor's first
+        dimension."""
+        parts = [tensor.tensor_split(len(self.ctx.steps)) for tensor in tensors]
+        for step, *pieces in zip(self.ctx.steps, *parts, strict=True):
+            self.ctx.ledger.keep(step, self._material, *pieces)
+
+    def take(self) -> tuple[Any, ...]:
+        """What was kept for the step that is walked online."""
+        return self.ctx.ledger.take(self.ctx.steps.start, self._material)
 
     def receive(
         self, source: Role, *shapes: tuple[int, ...], dtype: torch.dtype | None = None

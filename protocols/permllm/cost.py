@@ -11,8 +11,10 @@ from typing import assert_never
 
 from protocols.arith.prg import KEY_BYTES
 from protocols.party import P0, P1, P2, Phase, Role
+from protocols.permllm.batches import batches
 from protocols.permllm.bfv import public_key_bytes, query_bytes, reply_bytes
-from protocols.permllm.domain import Domain
+from protocols.permllm.domain import domain_of
+from protocols.permllm.options import PermLLMOptions
 from protocols.system import PhaseCost
 from protocols.transformer.spec import TransformerSpec
 from protocols.workload import Argmax, Generation, Layer, Linear, Nonlinear, Workload, steps
@@ -24,8 +26,25 @@ _MATRICES = 4  # weight exponents agreed on in a layer
 _TABLES = 2  # and in a model
 
 
-def cost(workload: Workload, domain: Domain) -> dict[Phase, PhaseCost]:
+def cost(workload: Workload, options: PermLLMOptions) -> dict[Phase, PhaseCost]:
     """All phases of one evaluation of `workload`."""
+    costs = _cost(workload, options)
+    if options.mask_holder == "dealer":
+        costs["prepare"] = _to_dealer(costs["prepare"])
+    return costs
+
+
+def _to_dealer(prepare: PhaseCost) -> PhaseCost:
+    """P2 gets what P1 would, but for the exponents, and P1 a key."""
+    sent = Counter(prepare.payload_bytes)
+    exponents = sent[P0, P2]
+    weights = sent[P0, P1] - exponents
+    moved = {(P0, P1): exponents + KEY_BYTES, (P0, P2): exponents + weights}
+    return PhaseCost(max(2, prepare.hops), {**sent, **moved})
+
+
+def _cost(workload: Workload, options: PermLLMOptions) -> dict[Phase, PhaseCost]:
+    domain = domain_of(options)
     sizes = Sizes(domain.dtype.itemsize, domain.window_dtype.itemsize)
     match workload:
         case Argmax(n):
@@ -37,7 +56,7 @@ def cost(workload: Workload, domain: Domain) -> dict[Phase, PhaseCost]:
         case Layer():
             return sizes.layer(workload)
         case Generation():
-            return sizes.generation(workload)
+            return sizes.generation(workload, len(batches(workload, options)))
         case _:
             assert_never(workload)
 
@@ -91,8 +110,8 @@ class Sizes:
             "online": PhaseCost(12, self._layer_online(spec, n, work.kv_len)),
         }
 
-    def generation(self, work: Generation) -> dict[Phase, PhaseCost]:
-        """Embedding, layers, head and selection of every step."""
+    def generation(self, work: Generation, walks: int) -> dict[Phase, PhaseCost]:
+        """Embedding, layers, head and selection of every step. walks: of the offline pass."""
         spec = work.spec
         prepare = _KEYS + self._tables_prepare(spec)
         for _ in range(spec.n_layers):
@@ -106,10 +125,9 @@ class Sizes:
             for _ in range(spec.n_layers):
                 offline += self._layer_offline(spec, n, length)
                 online += self._layer_online(spec, n, length)
-        count = len(steps(work))
         return {
-            "prepare": PhaseCost(2 if spec.family == "bert" else 3, prepare),
-            "offline": PhaseCost(2 * count, offline),
+            "prepare": PhaseCost(2 * spec.n_layers + (spec.family != "bert"), prepare),
+            "offline": PhaseCost(2 * walks, offline),
             "input": PhaseCost(0),
             "online": PhaseCost(hops, online),
         }

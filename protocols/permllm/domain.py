@@ -58,6 +58,7 @@ class Domain(ABC):
     """One number system. Shares are tensors of `dtype`, windows of `window_dtype`."""
 
     name: str
+    exact: bool  # whether shares are words of a ring
     dtype: torch.dtype
     window_dtype: torch.dtype
 
@@ -141,6 +142,7 @@ class Ring64(Domain):
     """Fixed point in Z_2^64."""
 
     name = "ring64"
+    exact = True
     dtype = torch.int64
     window_dtype = torch.int32
 
@@ -230,6 +232,7 @@ class Float32(Domain):
     """Real numbers under bounded masks, as the authors' code has them."""
 
     name = "float32"
+    exact = False
     dtype = torch.float32
     window_dtype = torch.float32
 

@@ -13,6 +13,7 @@ to P1 (1 hop).
 | phase | from | to | what | payload | hop |
 |---|---|---|---|---|---|
 | prepare | P0 | P1, P2 | exponents of the two tables | 16 | 2 |
+| prepare | P1 (P2) | P0 | nothing: ready for the next layer | 0 | 2 a layer but the last |
 | online | P1 | P0 | onehot − v | 4·n·vocab | 1 |
 | online (BERT) | P0 | P1 | Δ of the hidden states | 8·n·d | last |
 
@@ -66,7 +67,6 @@ class Embedding:
         gains = None if norm is None else fixed_gains(ctx.domain, norm, 1.0, VALUE_FRAC)
         self._gain = Diagonal(ctx, "embedding/gain", spec.d_model, gains)
         self._gain.frac = VALUE_FRAC
-        self._input = NarrowInput(ctx, "embedding/onehot", (0, 0), 0)
 
     def prepare(self) -> None:
         """Masked tables to P1."""
@@ -75,8 +75,8 @@ class Embedding:
             self._gain.prepare()
 
     def __call__(self, tokens: list[int] | None, count: int, first: int, truncated: int) -> Masked:
-        """P1 passes the token ids in the online pass; they stand at positions `first`, … truncated:
-        what the first layer `truncates`."""
+        """P1 passes the token ids in the online pass; they stand at positions `first`, … count: of one
+        step. truncated: what the first layer `truncates`."""
         rows = self.table(self._onehots(tokens, count))
         half = None
         if rows.half is not None:
@@ -87,18 +87,17 @@ class Embedding:
             x = x.shift_by(self._ctx.domain.encode(places, LINEAR_FRAC))
         if not self._normed:
             return x
-        return self._gain(self._norm([x], self._gain.in_frac, rows=count), truncated)
+        return self._gain(self._norm([x], self._gain.in_frac, rows=x.shape[0]), truncated)
 
     def _onehots(self, tokens: list[int] | None, count: int) -> Masked:
+        step = NarrowInput(self._ctx, "embedding/onehot", (count, self._spec.vocab), 0)
         if self._ctx.offline_pass:
-            shape = (count, self._spec.vocab)
-            self._input = NarrowInput(self._ctx, "embedding/onehot", shape, 0)
-            return self._input.offline()
+            return step.offline()
         if tokens is None:
-            return self._input.online(None)
+            return step.online(None)
         onehots = torch.zeros(count, self._spec.vocab)
         onehots[torch.arange(count), torch.tensor(tokens)] = 1.0
-        return self._input.online(onehots)
+        return step.online(onehots)
 
 
 class GenerationProgram(Program):
@@ -146,6 +145,8 @@ class GenerationProgram(Program):
             table.frac = frac
         self._embedding.prepare()
         for index, layer in enumerate(self._layers):
+            if index:
+                self.ctx.keep_pace()
             layer.prepare()
             if self.owns_weights:
                 self.ctx.party.report(f"prepare, layer {index + 1}/{len(self._layers)}")
@@ -154,7 +155,7 @@ class GenerationProgram(Program):
             self._selection.prepare()
 
     def offline(self, step: int) -> None:
-        """Walk one step on masks."""
+        """Walk the steps of a batch that begins with `step` on masks."""
         if step == 0:
             self._next = self._prompt
             for layer in self._layers:
@@ -184,7 +185,7 @@ class GenerationProgram(Program):
         first, count = sum(plan.tokens for plan in self._plan[:step]), self._plan[step].tokens
         cuts = [*(layer.truncates for layer in self._layers), 0]
         x = self._embedding(tokens, count, first, cuts[0])
-        span = range(first, first + count)
+        span = range(first, first + count * len(self.ctx.steps))
         tables = (
             rotary_tables(spec, *positions(spec, work.prompt_len, span)) if spec.rotary else None
         )
@@ -194,9 +195,11 @@ class GenerationProgram(Program):
         return x
 
     def _logits(self, x: Masked) -> Masked:
-        """Of the last token, (vocab,) at LINEAR_FRAC."""
-        last = x.narrow(0, x.shape[0] - 1, 1)
-        return self._head(self._norm([last], self._head.in_frac)).reshape(self._work.spec.vocab)
+        """Of each step's last token, (steps, vocab) at LINEAR_FRAC."""
+        steps, spec = len(self.ctx.steps), self._work.spec
+        n = x.shape[0] // steps
+        last = x.reshape(steps, n, spec.d_model).narrow(1, n - 1, 1).reshape(steps, spec.d_model)
+        return self._head(self._norm([last], self._head.in_frac, rows=steps))
 
     def _reveal_hidden(self, x: Masked) -> None:
         if self.ctx.role == P0:

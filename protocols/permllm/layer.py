@@ -10,6 +10,10 @@
     hops 11-12  W_up, GeLU or SwiGLU under permutation     P0 → P1 → P0
     (local)     W_down, residual
 
+Offline several decode steps are walked at once, a row each: all steps but attention's take these rows
+together, under masks, pads and permutations of their own; attention takes one step after the other,
+because each sees one key more.
+
 The residual stream stays at LINEAR_FRAC, where linear layers deliver, so it is never truncated.
 Norm gains and biases are folded into the next linear layer by P0, so that P1 never holds them; where
 the residual needs the normed tensor itself (GLM, BERT) a diagonal layer applies them. BERT, whose
@@ -180,22 +184,29 @@ class TransformerLayer:
         return step([x], frac, rows=x.shape[0])
 
     def _attention(self, x: Masked, tokens: Tokens) -> Masked:
-        spec, n = self._spec, x.shape[0]
+        """Every step sees the keys of its own and earlier steps: so they go one after the other."""
         extra = LINEAR_FRAC - VALUE_FRAC
         qkv = self._ctx.truncate(self._linears.qkv(x, extra), extra)
         q, k, v = self._positioned(qkv, tokens)
-        heads, width = spec.n_heads, spec.d_head
+        n = x.shape[0] // len(self._ctx.steps)
+        rows = []
+        for at in self._ctx.each_step():
+            own = [part.narrow(1, at * n, n) for part in (q, k, v)]
+            rows.append(self._attend(own[0], own[1], own[2], tokens.prefix))
+        return self._linears.out(Masked.cat(rows, dim=0))
+
+    def _attend(self, q: Masked, k: Masked, v: Masked, prefix: int) -> Masked:
+        """One step: q (heads, n, d_head), k and v (kv heads, n, d_head) → o (n, d_model)."""
+        heads, n, width = q.shape
         grouped = (k.shape[0], heads // k.shape[0] * n)  # query heads that share a key head
         scores = self._scores(q.reshape(*grouped, width), k, v)
         length = scores.shape[2]
-        scores = self._hide_future(scores.reshape(heads, n, length), tokens.prefix)
+        scores = self._hide_future(scores.reshape(heads, n, length), prefix)
         frac = LONG_PROBABILITY_FRAC if length > LONG else PROBABILITY_FRAC
         p = self._softmax([scores], frac, rows=heads * n).reshape(*grouped, length)
-        out = self._linears.out
-        extra = frac + VALUE_FRAC - out.in_frac
+        extra = frac + VALUE_FRAC - self._linears.out.in_frac
         o = self._sum(p, VALUE_FRAC, extra).reshape(heads, n, width)
-        merged = o.transpose(0, 1).reshape(n, spec.d_model)
-        return out(self._ctx.truncate(merged, extra))
+        return self._ctx.truncate(o.transpose(0, 1).reshape(n, heads * width), extra)
 
     def _positioned(self, qkv: Masked, tokens: Tokens) -> list[Masked]:
         """q (heads, n, d_head), k and v (kv heads, n, d_head); q and k rotated where the family

@@ -2,14 +2,16 @@
 
     P0:  Δy = W·Δx + [W·λx − λy] + b          the bracket is the offline correlation
 
-Prepare (once per model): U is uniform, from the stream of P0 and the dealer; P1 gets W − U.
-Offline: w0 from the stream of P0 and the dealer; the dealer computes w1 = U·λx − w0; P1 draws λy
-(with the dealer) and returns (W − U)·λx + w1 − λy, so that P0's bracket is that plus w0. Of a mask
-λy = m·2^s + ℓ that will be truncated P1 knows m alone; the dealer takes ℓ from w1.
+Prepare (once per model): U is uniform, from a key of P0 and the dealer; P1 gets W − U. With
+mask_holder=dealer the two change places (`halves`): the key is one of P0 and P1 alone, and the dealer
+gets W − U. Offline, with the rows of all steps that are walked at once: w0 from the stream of P0 and
+the dealer; the dealer computes w1 = U·λx − w0; P1 draws λy (with the dealer) and returns
+(W − U)·λx + w1 − λy, so that P0's bracket is that plus w0. Of a mask λy = m·2^s + ℓ that will be
+truncated P1 knows m alone; the dealer takes ℓ from w1.
 
 | phase | from | to | what | payload | hop |
 |---|---|---|---|---|---|
-| prepare | P0 | P1 | W − U, in blocks | 8·m·k | 2 |
+| prepare | P0 | P1 (P2) | W − U, in blocks | 8·m·k | 2 |
 | offline | P2 | P1 | w1 | 8·n·m | 1 |
 | offline | P1 | P0 | (W − U)·λx + w1 − λy | 8·n·m | 2 |
 
@@ -22,13 +24,22 @@ an element), for inputs that arrive as such. Source: PermLLM, section 3, in mask
 import torch
 from torch import Tensor
 
+from protocols.arith.native import HAS_TILES
 from protocols.arith.prg import Stream
 from protocols.party import P0, P1, P2
 from protocols.permllm.context import Context, Step
 from protocols.permllm.domain import BOUND_BITS, LINEAR_FRAC, MAX_WEIGHT_FRAC, FixedWeight
+from protocols.permllm.halves import (
+    Drawn,
+    DrawnRows,
+    DrawnTiles,
+    Half,
+    Stored,
+    StoredRows,
+    StoredTiles,
+    row_blocks,
+)
 from protocols.permllm.masked import Masked
-
-BLOCK_ELEMENTS = 1 << 21  # weights a prepare message and a dealer's block: 16 MiB of int64
 
 
 class Linear(Step):
@@ -50,8 +61,8 @@ class Linear(Step):
         self._origin: Linear = self if shares is None else shares
         self.weight = weight
         self.frac = MAX_WEIGHT_FRAC if self._origin.weight is None else self._origin.weight.frac
-        self._hidden = torch.empty(0)  # P1: W − U
-        self._bracket = torch.empty(0)  # P0
+        self._half: Half | None = None  # P1, P2
+        self._store: Stored | None = None  # the same at whoever stores it
 
     @property
     def in_frac(self) -> int:
@@ -64,18 +75,21 @@ class Linear(Step):
         return LINEAR_FRAC
 
     def prepare(self) -> None:
-        """Give P1 its masked copy of the weights, block by block."""
+        """Give the holder of W − U its copy, block by block. Layers that share weights share it too,
+        and it travels all the same, so that tied layers cost what distinct ones cost."""
+        holder = self.ctx.mask_holder
         if self.role == P0:
-            stream = self.ctx.model_stream(self._origin.name)
-            for lo, hi in self._blocks():
-                u = self._weight_mask(stream, hi - lo)
-                self.party.send(P1, self._weights.values[lo:hi] - u)
-        if self.role == P1:
-            if not self._origin._hidden.numel():
-                self._origin._hidden = torch.empty(self.shape, dtype=self._dtype)
-            for lo, hi in self._blocks():
-                shape = (hi - lo, self.shape[1])
-                (self._origin._hidden[lo:hi],) = self.receive(P0, shape, dtype=self._dtype)
+            for (lo, hi), mask in zip(row_blocks(*self.shape), self._drawn().blocks(), strict=True):
+                self.party.send(holder, self._weights.values[lo:hi] - mask)
+            return
+        if self.role != holder:
+            self._half = self._drawn()
+            return
+        store = self._origin._store or self._room()
+        for lo, hi in row_blocks(*self.shape):
+            (rows,) = self.receive(P0, (hi - lo, self.shape[1]), dtype=self._dtype)
+            store.put(lo, rows)
+        self._origin._store = self._half = store
 
     def __call__(self, x: Masked, truncated: int = 0) -> Masked:
         """x (n, k) → y (n, m); |y| < 2^BOUND_BITS where `truncated` bits will be cut from it."""
@@ -89,15 +103,16 @@ class Linear(Step):
         if self.role == P0:
             (correction,) = self.receive(P1, shape, dtype=self._dtype)
             w0 = self._mask(self.ctx.p0p2(self.name), *shape)
-            self._bracket = correction + w0 + self._weights.bias
+            self.keep_each(correction + w0 + self._weights.bias)
             return None
         out, low = self._out_mask(shape, truncated)
+        product = self._own_half.linear(x.held)
         if self.role == P2:
             w0 = self._mask(self.ctx.p0p2(self.name), *shape)
-            self.party.send(P1, self._times_u(x.held) - w0 - low)
+            self.party.send(P1, product - w0 - low)
         else:
             (w1,) = self.receive(P2, shape, dtype=self._dtype)
-            self.party.send(P0, self._apply(self._origin._hidden, x.held) + w1 - out)
+            self.party.send(P0, product + w1 - out)
         return out
 
     def _out_mask(self, shape: tuple[int, int], truncated: int) -> tuple[Tensor, Tensor]:
@@ -111,7 +126,9 @@ class Linear(Step):
     def _online(self, x: Masked) -> Tensor | None:
         if self.role != P0:
             return None
-        return self._apply(self._weights.values, x.held) + self._bracket
+        bracket: Tensor
+        (bracket,) = self.take()
+        return self._apply(self._weights.values, x.held) + bracket
 
     @property
     def _weights(self) -> FixedWeight:
@@ -126,20 +143,34 @@ class Linear(Step):
     def _mask(self, stream: Stream, *shape: int, scale: float = 1.0) -> Tensor:
         return self.domain.mask(stream, *shape, scale=scale)
 
-    def _weight_mask(self, stream: Stream, rows: int) -> Tensor:
-        """The next rows of U."""
-        return self._mask(stream, rows, self.shape[1], scale=2.0 ** (15 - self.frac))
+    def _drawn(self) -> Drawn:
+        """U."""
+        key = self.ctx.weight_key(self._origin.name)
+        if self._tiled:
+            return DrawnTiles(key, self.shape, self._dtype)
+        scale = 2.0 ** (15 - self.frac)
 
-    def _blocks(self) -> list[tuple[int, int]]:
-        """Row ranges of the prepare messages and of the dealer's walk over U."""
-        m, step = self.shape[0], max(1, BLOCK_ELEMENTS // self.shape[1])
-        return [(lo, min(m, lo + step)) for lo in range(0, m, step)]
+        def draw(stream: Stream, rows: int) -> Tensor:
+            return self._mask(stream, rows, self.shape[1], scale=scale)
 
-    def _times_u(self, mask: Tensor) -> Tensor:
-        """U·λ at the dealer, which expands U block by block and never stores it."""
-        stream = self.ctx.model_stream(self._origin.name)
-        rows = [self._apply(self._weight_mask(stream, hi - lo), mask) for lo, hi in self._blocks()]
-        return torch.cat(rows, dim=1)
+        return DrawnRows(key, self.shape, draw, self._apply)
+
+    def _room(self) -> Stored:
+        """For W − U."""
+        if self._tiled and HAS_TILES:
+            return StoredTiles(self.ctx.memory, self.shape, self._dtype)
+        return StoredRows(self.ctx.memory, self.shape, self._dtype, self._apply)
+
+    @property
+    def _tiled(self) -> bool:
+        """Whether U is drawn, and its products taken, in tiles."""
+        return self.domain.exact
+
+    @property
+    def _own_half(self) -> Half:
+        if self._half is None:
+            raise RuntimeError(f"{self.name}: prepare comes before offline")
+        return self._half
 
     def _apply(self, weight: Tensor, x: Tensor) -> Tensor:
         return self.domain.linear(weight, x)
@@ -161,8 +192,9 @@ class Diagonal(Linear):
     def _apply(self, weight: Tensor, x: Tensor) -> Tensor:
         return weight.reshape(-1) * x
 
-    def _blocks(self) -> list[tuple[int, int]]:
-        return [(0, self.shape[0])]
+    @property
+    def _tiled(self) -> bool:
+        return False
 
 
 class NarrowLinear(Linear):

@@ -6,6 +6,7 @@ nothing; in the online pass P0 holds Δ and P1 nothing. `Masked` is what the wal
 Scales: x carries `frac`, its number of fractional bits (`domain` says what that means).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -54,6 +55,15 @@ class Masked:
         """Cut the last dimension into equal parts."""
         width = self.shape[-1] // parts
         return [self.narrow(len(self.shape) - 1, i * width, width) for i in range(parts)]
+
+    @classmethod
+    def cat(cls, parts: "Sequence[Masked]", dim: int) -> "Masked":
+        """Secrets of one scale side by side along one dimension."""
+        shape = list(parts[0].shape)
+        shape[dim] = sum(part.shape[dim] for part in parts)
+        halves = [part.half for part in parts if part.half is not None]
+        half = torch.cat(halves, dim) if halves else None
+        return cls(tuple(shape), parts[0].frac, half)
 
     def narrow(self, dim: int, start: int, length: int) -> "Masked":
         """A slice along one dimension."""

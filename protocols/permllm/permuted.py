@@ -37,17 +37,20 @@ from protocols.permllm.masked import Masked
 Function = Callable[..., Tensor]  # float64 (rows, cols) a input → float64 (rows, cols)
 
 
-def permutation_index(stream: Stream, rows: int, cols: int) -> Tensor:
-    """Flat gather index, int64 (rows·cols,): the columns of each row, and the rows, permuted."""
-    columns = stream.permutations(rows, cols)
-    order = stream.permutations(1, rows)[0]
-    return (columns + cols * torch.arange(rows)[:, None])[order].reshape(-1)
+def permutation_index(stream: Stream, steps: int, rows: int, cols: int) -> Tensor:
+    """Gather indices, int64 (steps, rows·cols): in each step the columns of each row, and the rows,
+    permuted, independently of every other step."""
+    columns = stream.permutations(steps * rows, cols).reshape(steps, rows, cols)
+    order = stream.permutations(steps, rows)
+    index = columns + cols * torch.arange(rows)[:, None]
+    return index.gather(1, order[:, :, None].expand(-1, -1, cols)).reshape(steps, rows * cols)
 
 
 class Revealed(Step):
     """P1 learns π(x₁), … for secrets of one shape and scale; nobody else learns anything.
 
-    `index` is π at P0 and P2: position i of what P1 sees holds element index[i]. Every |x| must be
+    `index` is π at P0, online: position i of what P1 sees holds element index[i]. Inputs of several
+    steps stand one below the other. Every |x| must be
     below half the window's range, 2^(30 − window_frac), but for those that are exactly `hidden`.
     """
 
@@ -60,42 +63,47 @@ class Revealed(Step):
     ) -> None:
         super().__init__(ctx, name)
         self._window_frac, self._hidden = window_frac, hidden
-        self._pad = torch.empty(0)  # P0: t
-        self._dither = torch.empty(0)  # P0, P2: ρ in P1's order
-        self._sigma = torch.empty(0)  # P1
         self.index = torch.empty(0, dtype=torch.int64)
 
-    def offline(self, inputs: list[Masked], rows: int = 1) -> None:
-        """Draw π, t and ρ (P0, P2) and deal σ."""
-        size, dtype = inputs[0].numel, self.domain.window_dtype
+    def offline(self, inputs: list[Masked], rows: int = 1) -> Tensor | None:
+        """Draw π, t and ρ (P0, P2) and deal σ. rows: of one step. Returns π of each step, int64
+        (steps, size), to those who know it."""
+        steps, count = len(self.ctx.steps), len(inputs)
+        size = inputs[0].numel // steps
         if self.role == P1:
-            (self._sigma,) = self.receive(P2, (len(inputs), size), dtype=dtype)
-            return
-        stream = self.ctx.p0p2(self.name)
-        self.index = permutation_index(stream, rows, size // rows)
-        self._pad = self.domain.narrow_mask(stream, len(inputs), size)
-        shift = inputs[0].frac - self._window_frac
-        self._dither = self.domain.low_bits(stream, shift, len(inputs), size)
-        if self.role == P2:
-            windows = [
-                self.domain.window_mask(x.flat[self.index] - rho, shift)
-                for x, rho in zip(inputs, self._dither, strict=True)
-            ]
-            self.party.send(P1, torch.stack(windows) - self._pad)
+            shape = (steps * count, size)
+            (sigma,) = self.receive(P2, shape, dtype=self.domain.window_dtype)
+            self.keep_each(sigma)
+            return None
+        stream, shift = self.ctx.p0p2(self.name), inputs[0].frac - self._window_frac
+        index = permutation_index(stream, steps, rows, size // rows)
+        pad = self.domain.narrow_mask(stream, steps * count, size)  # t
+        dither = self.domain.low_bits(stream, shift, steps, count, size)  # ρ in P1's order
+        if self.role == P0:
+            self.keep_each(index, pad, dither)
+            return index
+        halves = torch.stack([x.flat.reshape(steps, size) for x in inputs], dim=1)
+        seen = halves.gather(2, index[:, None].expand(-1, count, -1))  # π(λ)
+        windows = self.domain.window_mask(seen - dither, shift).reshape(steps * count, size)
+        self.party.send(P1, windows - pad)
+        return index
 
     def online(self, inputs: list[Masked]) -> Tensor | None:
         """π of all inputs, float64 (inputs, size), at P1; None at P0. Raises OutOfRange."""
         if self.role == P0:
+            index, pad, dither = self.take()
+            self.index = index[0]
             shift = inputs[0].frac - self._window_frac
             windows = [
                 self.domain.window_value(x.flat[self.index] + rho, shift)
-                for x, rho in zip(inputs, self._dither, strict=True)
+                for x, rho in zip(inputs, dither[0], strict=True)
             ]
-            self.party.send(P1, torch.stack(windows) + self._pad)
+            self.party.send(P1, torch.stack(windows) + pad)
             return None
+        (sigma,) = self.take()
         shape = (len(inputs), inputs[0].numel)
         (padded,) = self.receive(P0, shape, dtype=self.domain.window_dtype)
-        seen = self.domain.decode(padded + self._sigma, self._window_frac)
+        seen = self.domain.decode(padded + sigma, self._window_frac)
         self._check_range(seen)
         return seen
 
@@ -128,40 +136,43 @@ class Permuted(Step):
         super().__init__(ctx, name)
         self._function = function
         self._revealed = Revealed(ctx, name, window_frac, hidden)
-        self._rows = 1
-        self._mu = torch.empty(0)  # P1
-        self._correction = torch.empty(0)  # P0: c
 
     def __call__(self, inputs: list[Masked], out_frac: int, rows: int = 1) -> Masked:
-        """Inputs of one shape and scale → one output of that shape at scale `out_frac`."""
-        shape = inputs[0].shape
+        """Inputs of one shape and scale → one output of that shape at scale `out_frac`. rows: of all
+        steps under way together."""
+        shape, rows = inputs[0].shape, rows // len(self.ctx.steps) or 1
         if self.ctx.offline_pass:
             half = self._offline(inputs, rows)
         else:
-            half = self._online(inputs, out_frac)
+            half = self._online(inputs, out_frac, rows)
         return Masked(shape, out_frac, None if half is None else half.reshape(shape))
 
     def _offline(self, inputs: list[Masked], rows: int) -> Tensor | None:
-        self._rows = rows
-        self._revealed.offline(inputs, rows)
+        index = self._revealed.offline(inputs, rows)
         if self.role == P0:
-            (self._correction,) = self.receive(P2, (inputs[0].numel,))
+            (correction,) = self.receive(P2, (inputs[0].numel,))  # c
+            self.keep_each(correction)
             return None
         size = inputs[0].numel
         masks = self.ctx.p1p2(self.name)
-        self._mu, fresh = self.domain.mask(masks, size), self.domain.mask(masks, size)
-        if self.role == P2:
-            restored = torch.empty_like(fresh)
-            restored[self._revealed.index] = self._mu
-            self.party.send(P0, restored - fresh)
+        mu, fresh = self.domain.mask(masks, size), self.domain.mask(masks, size)
+        if index is None:  # P1
+            self.keep_each(mu)
+            return fresh
+        restored = torch.empty(index.shape, dtype=mu.dtype)
+        restored.scatter_(1, index, mu.reshape(index.shape))  # π⁻¹(μ)
+        self.party.send(P0, restored.reshape(-1) - fresh)
         return fresh
 
-    def _online(self, inputs: list[Masked], out_frac: int) -> Tensor | None:
+    def _online(self, inputs: list[Masked], out_frac: int, rows: int) -> Tensor | None:
         seen = self._revealed.online(inputs)
         if seen is None:
+            correction: Tensor
+            (correction,) = self.take()
             (reply,) = self.receive(P1, (inputs[0].numel,))
-            self._correction[self._revealed.index] += reply
-            return self._correction
-        y = self._function(*seen.reshape(len(inputs), self._rows, -1))
-        self.party.send(P0, self.domain.encode(y, out_frac).reshape(-1) - self._mu)
+            correction[self._revealed.index] += reply
+            return correction
+        (mu,) = self.take()
+        y = self._function(*seen.reshape(len(inputs), rows, -1))
+        self.party.send(P0, self.domain.encode(y, out_frac).reshape(-1) - mu)
         return None

@@ -12,7 +12,6 @@ the extra bits can be truncated exactly, and of which P1 knows all but the low b
 P0 learns R(λ) − λ', which λ' hides. Nothing travels online.
 """
 
-import torch
 from torch import Tensor
 
 from protocols.party import P0, P2
@@ -34,7 +33,6 @@ class Rotary(Step):
     def __init__(self, ctx: Context, name: str, spec: TransformerSpec) -> None:
         super().__init__(ctx, name)
         self._spec = spec
-        self._correction = torch.empty(0)  # P0
 
     def __call__(self, x: Masked, tables: Tables) -> Masked:
         """x (n, heads, d_head) at any scale, cos and sin (n, d_head) → the same shape and scale."""
@@ -43,7 +41,8 @@ class Rotary(Step):
 
     def _offline(self, x: Masked, tables: Tables) -> Tensor | None:
         if self.role == P0:
-            (self._correction,) = self.receive(P2, x.shape)
+            (correction,) = self.receive(P2, x.shape)
+            self.keep_each(correction)
             return None
         fresh, _ = self.ctx.truncatable_mask(self.name, SAFE_BITS, ROTATION_FRAC, *x.shape)
         if self.role == P2:
@@ -51,7 +50,11 @@ class Rotary(Step):
         return fresh
 
     def _online(self, x: Masked, tables: Tables) -> Tensor | None:
-        return self._rotate(x.held, tables) + self._correction if self.role == P0 else None
+        if self.role != P0:
+            return None
+        correction: Tensor
+        (correction,) = self.take()
+        return self._rotate(x.held, tables) + correction
 
     def _rotate(self, half: Tensor, tables: Tables) -> Tensor:
         cos, sin = (self.domain.encode(t, ROTATION_FRAC)[:, None] for t in tables)

@@ -24,7 +24,6 @@ from torch import Tensor
 from protocols.errors import PeerError
 from protocols.party import P0, P1
 from protocols.permllm.bfv import (
-    EncodedTable,
     Selector,
     Server,
     public_key_bytes,
@@ -46,7 +45,6 @@ class Selection(Step):
         self._revealed = Revealed(ctx, name)
         self._selector: Selector | None = None  # P1
         self._server: Server | None = None  # P0
-        self._table: EncodedTable | None = None  # P0
         self._seen = torch.empty(0)  # P1
         self._position = 0  # P1
 
@@ -61,12 +59,14 @@ class Selection(Step):
                 self._server = Server(key)
 
     def offline(self, logits: Masked) -> None:
-        """Deal the permutation; P0 encodes its table, P1 the encryptions of its next one-hot."""
-        self._revealed.offline([logits])
-        if self._selector is not None:
-            self._selector.prepare(logits.numel)
-        if self._server is not None:
-            self._table = self._server.load_table(self._revealed.index)
+        """Deal the permutations of logits (steps, n) or (n,); P0 encodes its tables, P1 the encryptions
+        of its next one-hots."""
+        index = self._revealed.offline([logits])
+        for place in self.ctx.each_step():
+            if self._selector is not None:
+                self._selector.prepare(logits.shape[-1])
+            if self._server is not None and index is not None:
+                self.keep(self._server.load_table(index[place]))
 
     def shown(self, token: int | None) -> tuple[Tensor, ...]:
         """For checking: P1's token, what it saw and the position it picked; P0's permutation."""
@@ -77,20 +77,21 @@ class Selection(Step):
     def online(self, logits: Masked, choose: Choice) -> int | None:
         """The chosen index at P1, None at P0."""
         seen = self._revealed.online([logits])
-        if self._server is not None and self._table is not None:
-            (query,) = self.receive(P1, query_shape(logits.numel), dtype=torch.uint8)
+        if self._server is not None:
+            (table,) = self.take()
+            (query,) = self.receive(P1, query_shape(logits.shape[-1]), dtype=torch.uint8)
             with self._named():
-                answer = self._server.answer(query, self._table)
+                answer = self._server.answer(query, table)
             self.party.send(P1, answer)
             return None
         if self._selector is None or seen is None:
             raise RuntimeError("prepare and offline come before online")
         self._seen = seen.reshape(-1)
         self._position = choose(self._seen)
-        self.party.send(P0, self._selector.query(self._position, logits.numel))
+        self.party.send(P0, self._selector.query(self._position, logits.shape[-1]))
         (reply,) = self.receive(P0, (reply_bytes(),), dtype=torch.uint8)
         with self._named():
-            return self._opened(self._selector.open(reply), logits.numel)
+            return self._opened(self._selector.open(reply), logits.shape[-1])
 
     def _opened(self, index: int, count: int) -> int:
         if index >= count:

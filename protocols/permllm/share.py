@@ -30,21 +30,24 @@ class Input(Step):
     def __init__(self, ctx: Context, name: str, shape: tuple[int, ...], frac: int) -> None:
         super().__init__(ctx, name)
         self._shape, self._frac = shape, frac
-        self._mask = torch.empty(0)  # P1: λ
 
     def offline(self) -> Masked:
-        """λ at P1 and P2."""
+        """λ at P1 and P2; of several steps one below the other."""
+        shape = (len(self.ctx.steps) * self._shape[0], *self._shape[1:])
         if self.role == P0:
-            return Masked(self._shape, self._frac, None)
-        self._mask = self._draw()
-        return Masked(self._shape, self._frac, self._mask)
+            return Masked(shape, self._frac, None)
+        mask = self._draw(*shape)
+        if self.role == P1:
+            self.keep_each(mask)
+        return Masked(shape, self._frac, mask)
 
     def online(self, x: Tensor | None) -> Masked:
         """Δ at P0. P1 passes x, float64 of the step's shape."""
         if self.role == P1:
             if x is None:
                 raise RuntimeError("P1 must give its input")
-            self.party.send(P0, self._encode(x) - self._mask)
+            (mask,) = self.take()
+            self.party.send(P0, self._encode(x) - mask)
             return Masked(self._shape, self._frac, None)
         (delta,) = self.receive(P1, self._shape, dtype=self._dtype)
         return Masked(self._shape, self._frac, delta)
@@ -53,8 +56,8 @@ class Input(Step):
     def _dtype(self) -> torch.dtype:
         return self.domain.dtype
 
-    def _draw(self) -> Tensor:
-        return self.domain.safe_mask(self.ctx.p1p2(self.name), SAFE_BITS, *self._shape)
+    def _draw(self, *shape: int) -> Tensor:
+        return self.domain.safe_mask(self.ctx.p1p2(self.name), SAFE_BITS, *shape)
 
     def _encode(self, x: Tensor) -> Tensor:
         return self.domain.encode(x, self._frac)
@@ -67,8 +70,8 @@ class NarrowInput(Input):
     def _dtype(self) -> torch.dtype:
         return self.domain.window_dtype
 
-    def _draw(self) -> Tensor:
-        return self.domain.narrow_mask(self.ctx.p1p2(self.name), *self._shape)
+    def _draw(self, *shape: int) -> Tensor:
+        return self.domain.narrow_mask(self.ctx.p1p2(self.name), *shape)
 
     def _encode(self, x: Tensor) -> Tensor:
         return self.domain.window_mask(self.domain.encode(x, self._frac), 0)
@@ -84,8 +87,7 @@ class CachedRows(Step):
 
     def offline(self) -> None:
         """Masks at P1 and P2, pads at P0 and P2."""
-        self._cache.clear()
-        self._cache.length = self._length
+        self._cache.clear(self._length)
         for rows, kind in ((self._cache.keys, "k"), (self._cache.values, "v")):
             if self.role != P0:
                 rows.mask.extend(self._draw(self.ctx.p1p2(f"{self.name}/{kind}")))
@@ -104,7 +106,8 @@ class CachedRows(Step):
             values = self.receive(P1, self._shape, self._shape)
             for rows, value in zip(cached, values, strict=True):
                 rows.value.extend(value)
-            self.party.send(P1, *(rows.value.view() - rows.pad.view() for rows in cached))
+            n = self._length
+            self.party.send(P1, *(rows.value.view(n) - rows.pad.view(n) for rows in cached))
             return
         if k is None or v is None:
             raise RuntimeError("P1 must give the cached rows")
@@ -114,4 +117,4 @@ class CachedRows(Step):
             rows.opened.extend(new)
 
     def _hidden(self, x: Tensor, rows: Cached) -> Tensor:
-        return self.domain.encode(x, VALUE_FRAC) - rows.mask.view()[:, : self._length]
+        return self.domain.encode(x, VALUE_FRAC) - rows.mask.view(self._length)

@@ -5,25 +5,29 @@ no part online. Semi-honest, no two roles collude.
 """
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from protocols.arith.prg import KEY_BYTES
+from protocols.arith import ring
+from protocols.aside import Aside, AsideParty
 from protocols.errors import Unsupported
-from protocols.footprint import Footprint, peaks, sizes
+from protocols.footprint import Need
+from protocols.metered import MeteredParty
 from protocols.party import P0, P1, P2, Phase, Role
 from protocols.permllm import cost
+from protocols.permllm.batches import batches
 from protocols.permllm.bfv import MAX_IDS
 from protocols.permllm.context import Context
 from protocols.permllm.domain import domain_of
+from protocols.permllm.halves import OnDisk, in_memory
+from protocols.permllm.needs import disk_bytes, needs, stored_bytes
 from protocols.permllm.options import PermLLMOptions
 from protocols.permllm.programs import answer_frac, program
 from protocols.system import Parts, PhaseCost, System
 from protocols.workload import Argmax, Generation, UserInput, Workload
-
-KERNELS = 430e6  # a party's process, with PermLLM's libraries
 
 
 class PermLLM(System):
@@ -31,10 +35,22 @@ class PermLLM(System):
 
     Options = PermLLMOptions
     online_roles: ClassVar[tuple[Role, ...]] = (P0, P1)
+    smaller: ClassVar[tuple[str, ...]] = (
+        "system.weights_store=disk",
+        "a smaller system.offline_batch",
+    )
 
     def build(self) -> None:
-        """P0's weights are folded and rounded here."""
-        self._ctx = Context(self.party, self.key_seed, domain_of(self.options))
+        """P0's weights are folded and rounded here. Raises Unsupported where `store_dir` is no folder
+        or its disk has no room for what this role will store."""
+        options = self.options
+        holder = P1 if options.mask_holder == "user" else P2
+        memory = in_memory
+        if options.store_dir is not None and self.party.role == holder:
+            memory = OnDisk(options.store_dir, disk_bytes(self.workload, options))
+        self._ctx = Context(self.party, self.key_seed, domain_of(options), holder, memory)
+        self._batches = batches(self.workload, options)
+        self._ahead: Aside | None = None
         bits = self.options.weight_bits
         self._program = program(self.workload, self._ctx, self.seed, bits, self.user)
 
@@ -47,15 +63,60 @@ class PermLLM(System):
         if size > MAX_IDS:
             raise Unsupported(f"selection among {size} values: at most {MAX_IDS} fit the plaintext")
 
+    @classmethod
+    def needs(cls, workload: Workload, options: PermLLMOptions) -> Mapping[Role, Need]:
+        """Estimates of `protocols.permllm.needs`."""
+        return needs(workload, options)
+
     def prepare(self) -> None:
         """Keys, then what the model needs."""
         self._ctx.establish()
         self._program.prepare()
 
     def offline(self, step: int) -> None:
-        """Walk the protocol on masks."""
-        self._ctx.begin_offline()
-        self._program.offline(step)
+        """Walk the protocol on masks, with the first step of each batch for all its steps; or wait for
+        the thread that does, if it began ahead."""
+        if step == 0:
+            self.close()  # an answer that ended early may have left a batch under way
+        for index, batch in enumerate(self._batches):
+            if batch.start != step:
+                continue
+            if self._ahead is None:
+                self._walk_offline(batch)
+            else:
+                self._ahead.join()
+                self._ahead = None
+            if self.options.offline_ahead and index + 1 < len(self._batches):
+                self._ahead = Aside(self._metered(), "offline", later=len(batch))
+
+    def _walk_offline(self, batch: range) -> None:
+        self._ctx.begin_offline(batch)
+        self._program.offline(batch.start)
+
+    def _start_ahead(self, step: int) -> None:
+        """Let the next batch's offline pass begin with the first step of this one online."""
+        following = {a.start: b for a, b in pairwise(self._batches)}
+        if self._ahead is None or step not in following:
+            return
+        threads = ring.threads()
+
+        def work(party: AsideParty) -> None:
+            ring.use_threads(threads)
+            self._ctx.aside(party)
+            self._walk_offline(following[step])
+
+        self._ahead.start(work)
+
+    def _metered(self) -> MeteredParty:
+        if not isinstance(self.party, MeteredParty):
+            raise Unsupported("offline_ahead needs a party whose transport two threads can share")
+        return self.party
+
+    def close(self) -> None:
+        """Wait for what runs ahead; its material is of no use any more."""
+        if self._ahead is not None:
+            self._ahead.join(count=False)
+            self._ahead = None
 
     def share_input(self, step: int) -> None:
         """P1's input in masked form at P0."""
@@ -64,7 +125,8 @@ class PermLLM(System):
 
     def online(self, step: int) -> None:
         """Walk the protocol on values; the dealer is not there."""
-        self._ctx.begin_online()
+        self._start_ahead(step)
+        self._ctx.begin_online(step)
         if self.party.role != P2:
             self._program.online(step)
 
@@ -84,35 +146,13 @@ class PermLLM(System):
 
     @classmethod
     def stored_bytes(cls, workload: Workload, options: PermLLMOptions) -> Mapping[Role, int] | None:
-        """P0: W as integers (or float32). P1: W − U in the domain's elements, the embedding in a window's.
-        P2: its keys with P0 and P1, from which it expands U."""
-        weights = sizes(workload).weights
-        if not weights:
-            return None
-        embedding = 0
-        if isinstance(workload, Generation):
-            embedding = workload.spec.vocab * workload.spec.d_model
-        domain = domain_of(options)
-        wide, narrow = domain.dtype.itemsize, domain.window_dtype.itemsize
-        weight = options.weight_bits // 8 if options.domain == "ring64" else wide
-        return {
-            P0: weight * weights,
-            P1: wide * (weights - embedding) + narrow * embedding,
-            P2: 2 * KEY_BYTES,
-        }
+        """See `protocols.permllm.needs`."""
+        return stored_bytes(workload, options)
 
     @classmethod
     def cost(cls, workload: Workload, options: PermLLMOptions) -> dict[Phase, PhaseCost]:
         """Closed forms of `protocols.permllm.cost`."""
-        return cost.cost(workload, domain_of(options))
-
-    @classmethod
-    def memory_bytes(cls, workload: Workload, options: PermLLMOptions) -> dict[Role, int]:
-        """P0 keeps integer weights, and makes them from float32; P1 keeps the masked ones."""
-        p0 = Footprint(KERNELS, options.weight_bits / 8, passing=6, element=50)
-        p1 = Footprint(KERNELS + 30e6, resident=8, element=50)
-        p2 = Footprint(KERNELS, element=50)
-        return peaks({P0: p0, P1: p1, P2: p2}, sizes(workload))
+        return cost.cost(workload, options)
 
 
 def _selected_from(workload: Workload) -> int:

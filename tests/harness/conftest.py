@@ -9,7 +9,7 @@ import pytest
 
 from harness.config.compose import compose_run
 from harness.config.identity import config_hash, resolved
-from harness.machine import room
+from harness.machine import resources
 from harness.records.record import (
     Correctness,
     NetworkRecord,
@@ -80,6 +80,6 @@ def session(
     module = ModuleType("harness.measure.session")
     module.Session = lambda: fake  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "harness.measure.session", module)
-    monkeypatch.setattr(room, "available_bytes", lambda: 64_000_000_000)
+    monkeypatch.setattr(resources, "available_bytes", lambda: 64_000_000_000)
     monkeypatch.chdir(tmp_path)
     return fake

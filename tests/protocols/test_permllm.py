@@ -70,9 +70,9 @@ def test_the_prompt_and_the_way_of_picking_are_p1_s() -> None:
 def test_a_stream_cannot_be_drawn_twice_in_an_evaluation() -> None:
     ctx = Context(cast(MemoryParty, SimpleNamespace(role="P1")), 1, Ring64())
     ctx._p1p2 = Prg(bytes(16))
-    ctx.begin_offline()
+    ctx.begin_offline(range(1))
     first = ctx.p1p2("x").int64(4)
     with pytest.raises(RuntimeError, match="drawn twice"):
         ctx.p1p2("x")
-    ctx.begin_offline()
+    ctx.begin_offline(range(1))
     assert not torch.equal(first, ctx.p1p2("x").int64(4))

@@ -173,10 +173,10 @@ def _recording(recorder: _Recorder) -> list[Any]:
     offline, online, truncate = Revealed.offline, Revealed.online, Context.truncate
     made, drawn64, drawn32 = Masked.__init__, Stream.int64, Stream.int32
 
-    def reveal_offline(self: Revealed, inputs: list[Masked], rows: int = 1) -> None:
+    def reveal_offline(self: Revealed, inputs: list[Masked], rows: int = 1) -> Tensor | None:
         if self.role == P2:
             recorder.note(P2, "half", self.name, torch.cat([x.flat for x in inputs]))
-        offline(self, inputs, rows)
+        return offline(self, inputs, rows)
 
     def reveal_online(self: Revealed, inputs: list[Masked]) -> Tensor | None:
         seen = online(self, inputs)
@@ -201,10 +201,10 @@ def _recording(recorder: _Recorder) -> list[Any]:
                 recorder.bits[name] = bits
         return result
 
-    def begins(original: Callable[[Context], None]) -> Callable[[Context], None]:
-        def begin(self: Context) -> None:
+    def begins(original: Callable[..., None]) -> Callable[..., None]:
+        def begin(self: Context, *steps: Any) -> None:
             counts[self.role] = 0
-            original(self)
+            original(self, *steps)
 
         return begin
 
@@ -250,10 +250,11 @@ def _dither(fault: Callable[[Tensor, int], Tensor]) -> Iterator[None]:
     """Let windows have the dithers `fault(ρ, bits)`."""
     inside, offline, low_bits = threading.local(), Revealed.offline, Ring64.low_bits
 
-    def reveal(self: Revealed, inputs: list[Masked], rows: int = 1) -> None:
+    def reveal(self: Revealed, inputs: list[Masked], rows: int = 1) -> Tensor | None:
         inside.window = True
-        offline(self, inputs, rows)
+        index = offline(self, inputs, rows)
         inside.window = False
+        return index
 
     def draw(self: Ring64, stream: Stream, bits: int, *shape: int) -> Tensor:
         drawn = low_bits(self, stream, bits, *shape)

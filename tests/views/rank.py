@@ -36,6 +36,7 @@ class Affine(Ring64):
     values, on which P1's functions work, are small and arbitrary."""
 
     window_dtype = torch.int64
+    exact = False  # products of masks row by row, from streams that can be watched
 
     def decode(self, x: Tensor, frac: int) -> Tensor:
         """In [-1, 1), from the low bits."""

@@ -76,9 +76,9 @@ def attention(domain: Domain, rows: Tensor) -> Walk:
         for token in range(tokens):
             given = rows[token] if party.role == P1 else [None] * 3
             with party.phase("offline"):
-                ctx.begin_offline()
+                ctx.begin_offline(range(token, token + 1))
                 weighted(softmax([scores(*[x.offline() for x in inputs])], 16), 14, 0)
-            ctx.begin_online()
+            ctx.begin_online(token)
             if party.role == P2:
                 continue
             with party.phase("online"):

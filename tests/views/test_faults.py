@@ -18,9 +18,10 @@ from baselines.puma.context import Context as PumaContext
 from baselines.puma.multiply import multiply as puma_multiply
 from baselines.puma.truncate import multiply_truncate
 from harness.registry import system_class
-from protocols.arith.prg import Prg
+from protocols.arith.prg import Prg, Stream
 from protocols.party import P0, P1, P2, ROLES, Role
 from protocols.permllm import permuted
+from protocols.permllm.options import PermLLMOptions
 from protocols.permllm.system import PermLLM
 from protocols.workload import Argmax, Layer, Linear, Nonlinear, Workload
 from tests.views.correlation import low_bits_of_p0_and_the_dealer
@@ -62,10 +63,13 @@ def doubled(stream: str, first: int, second: int) -> Fault:
 
 
 def kept(stream: str = "") -> Fault:
-    """A pad that is not drawn anew: streams whose names end so are those of the first evaluation."""
+    """A pad that is not drawn anew: streams whose names end so are those of the first step of the first
+    evaluation."""
 
     def first(name: str) -> str:
-        return re.sub(r"^(evaluation/)?\d+", r"\g<1>1", name) if name.endswith(stream) else name
+        if not name.endswith(stream):
+            return name
+        return re.sub(r"^1/\d+/p", "1/0/p", re.sub(r"^(evaluation/)?\d+", r"\g<1>1", name))
 
     return Fault(name=first)
 
@@ -78,6 +82,7 @@ def short(bits: int) -> Fault:
 LINEAR = whole(PermLLM, Linear(1, FEW, FEW), evaluations=2)
 GELU = whole(PermLLM, Nonlinear("gelu", (FEW,)), evaluations=2)
 ARGMAX = whole(PermLLM, Argmax(FEW), evaluations=2)
+SWAPPED = whole(PermLLM, Linear(1, FEW, FEW), PermLLMOptions(mask_holder="dealer"), evaluations=2)
 ATTENTION = attention(Affine(), torch.arange(6.0).reshape(2, 3, 1))
 
 # The session, who looks, the relations it may learn, and the mistake.
@@ -89,6 +94,8 @@ PERMLLM: dict[str, tuple[Walk, Role, int, Fault]] = {
     "Wx: w0 kept over tokens": (LINEAR, P1, 1, kept("p0p2/linear")),
     "Wx: λy absent": (LINEAR, P0, 0, absent("p1p2/linear", 0)),
     "Wx: λy kept over tokens": (LINEAR, P0, 0, kept("p1p2/linear")),
+    "W: V absent, the dealer has W": (SWAPPED, P2, 1, absent("model/linear", 0)),
+    "Wx: w0 kept over tokens, W at the dealer": (SWAPPED, P1, 1, kept("p0p2/linear")),
     "f(x): t absent, P1 has λ and π(λ)": (GELU, P1, 2 * FEW, absent("p0p2/gelu", 0)),
     "f(x): t kept over tokens": (GELU, P1, 2 * FEW, kept("p0p2/gelu")),
     "f(x): μ absent": (GELU, P0, 0, absent("p1p2/gelu", 0)),
@@ -204,7 +211,11 @@ def test_ledger_of_low_bits_that_p0_could_draw() -> None:
 def test_draws_of_permutations_that_nobody_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     """No answer and no message shows it, the ledger does."""
     before = draws(watch(GELU), P2)
-    monkeypatch.setattr(permuted, "permutation_index", lambda stream, r, c: torch.arange(r * c))
+
+    def none(_: Stream, steps: int, rows: int, cols: int) -> Tensor:
+        return torch.arange(rows * cols).repeat(steps, 1)
+
+    monkeypatch.setattr(permuted, "permutation_index", none)
     after = draws(watch(GELU), P2)
     assert {name for name in before if before[name] != after[name]} == {"k02 gelu"}
 

@@ -7,6 +7,7 @@ import pytest
 from baselines.mpcformer.settings import Settings
 from harness.registry import system_class
 from protocols.party import P0, P1, P2
+from protocols.permllm.options import PermLLMOptions
 from protocols.permllm.system import PermLLM
 from protocols.workload import Argmax, Generation, Layer, Linear, Nonlinear, Workload
 from tests.play import FAMILIES, small
@@ -27,6 +28,7 @@ CASES: list[tuple[str, Any, Workload]] = [
     *[(name, None, work) for name in ("permllm", "mpcformer", "puma") for work in WORK],
     *[("mpcformer", REUSED, work) for work in WORK[1:4]],
     *[("permllm", None, work) for work in MODELS],
+    ("permllm", PermLLMOptions(offline_batch=1), MODELS[0]),
 ]
 
 
@@ -42,6 +44,11 @@ def test_streams_of_a_session(name: str, options: Any, work: Workload) -> None:
     assert complaints(session, KEYS[name]) == []
 
 
+def test_the_dealer_that_holds_masked_weights_never_has_their_key() -> None:
+    walk = whole(PermLLM, MODELS[0], PermLLMOptions(mask_holder="dealer"))
+    assert complaints(watch(walk), KEYS["permllm, masked weights at the dealer"]) == []
+
+
 # A gated layer with rotary positions, 2 wide, for 2 tokens after 1: every draw of the dealer's. It has
 # the keys of both others, which draw the same from theirs.
 LAYER = {
@@ -52,7 +59,7 @@ LAYER = {
     "k02 past/v": "int64 2",  # r
     "k02 layer/norm1": "permutation 4, permutation 2, int32 4, int32 4",  # π in rows, of rows; t; ρ
     "k12 layer/norm1": "int64 4, int64 4",  # μ, λ'
-    "k02 model/layer/qkv": "int64 12",  # U
+    "k02 model/layer/qkv": "",  # U, by its key: not drawn in order
     "k02 layer/qkv": "int64 12",  # w0
     "k12 layer/qkv": "int64 12",  # m of λy
     "k2 layer/qkv": "int32 12",  # ℓ of λy
@@ -65,17 +72,17 @@ LAYER = {
     "k02 layer/sum": "int64 6, int64 4",  # r of p, τ0
     "k12 layer/sum": "int64 4",  # m of μ'
     "k2 layer/sum": "int32 4",  # ℓ of μ'
-    "k02 model/layer/out": "int64 4",
+    "k02 model/layer/out": "",
     "k02 layer/out": "int64 4",
     "k12 layer/out": "int64 4",
     "k02 layer/norm2": "permutation 4, permutation 2, int32 4, int32 4",
     "k12 layer/norm2": "int64 4, int64 4",
-    "k02 model/layer/up": "int64 4",
+    "k02 model/layer/up": "",
     "k02 layer/up": "int64 4",
     "k12 layer/up": "int64 4",
     "k02 layer/activation": "permutation 2, permutation 1, int32 4, int32 4",  # t and ρ of two inputs
     "k12 layer/activation": "int64 2, int64 2",
-    "k02 model/layer/down": "int64 2",
+    "k02 model/layer/down": "",
     "k02 layer/down": "int64 4",
     "k12 layer/down": "int64 4",
 }

@@ -23,6 +23,7 @@ from baselines.puma.share import Share
 from baselines.puma.summands import to_bits
 from baselines.puma.truncate import multiply_truncate
 from protocols.party import P0, P1, P2, ROLES
+from protocols.permllm.options import PermLLMOptions
 from protocols.permllm.system import PermLLM
 from protocols.workload import Argmax, Generation, Layer, Linear, Nonlinear, Workload, steps
 from tests.views.rank import Affine, relations
@@ -78,7 +79,7 @@ PERMLLM: dict[str, tuple[Workload, int, bool]] = {
     "argmax": (Argmax(3), 2, False),
     "layer": (Layer(tiny("llama", 1), 1, 3), 1, True),
     "gpt2": (Generation(tiny("gpt2"), 2, 1), 1, True),
-    "llama": (Generation(tiny("llama"), 1, 2), 1, True),
+    "llama": (Generation(tiny("llama"), 1, 3), 1, True),  # two steps dealt at once
     "glm": (Generation(tiny("glm"), 1, 1), 1, True),
     "bert": (Generation(tiny("bert"), 1, 0), 1, False),
 }
@@ -96,6 +97,14 @@ def test_permllm(name: str) -> None:
     weights = sum(t.numel() for t in prepared if not session.is_key(t)) - public if given else 0
     learnt = relations(walk, P1, known=("model/",) if given else ())
     assert learnt == weights + public + evaluations * seen(work)
+
+
+@pytest.mark.usefixtures("affine")
+def test_permllm_with_masked_weights_at_the_dealer() -> None:
+    """P2 has W − V and P1 has V: neither learns more than the exponent."""
+    chosen = PermLLMOptions(mask_holder="dealer")
+    walk = whole(PermLLM, Linear(2, 3, 2), chosen, evaluations=2)
+    assert [relations(walk, role) for role in ROLES] == [0, 1, 1]
 
 
 def test_permllm_attention_over_three_tokens() -> None:

@@ -63,11 +63,11 @@ def from_p1(domain: Domain, rows: Tensor, masks: Masks) -> list[Tensor]:
     """
     sent = []
     q, k, v = domain.encode(rows, 14).T
-    own = {x: torch.cat([masks[f"{t}/p1p2/{x}"][0].reshape(-1) for t in (1, 2)]) for x in "qkv"}
+    own = {x: torch.cat([masks[f"1/{t}/p1p2/{x}"][0].reshape(-1) for t in (0, 1)]) for x in "qkv"}
     for t in range(len(rows)):
         past = slice(t + 1)
         scores = q[t] * own["k"][past] + own["q"][t] * k[past]
-        index, e = masks[f"{t + 1}/p0p2/softmax"][0][0], masks[f"{t + 1}/p1p2/softmax"][1]
+        index, e = masks[f"1/{t}/p0p2/softmax"][0][0], masks[f"1/{t}/p1p2/softmax"][1]
         seen = domain.decode((q[t] * k[past])[index], 0)
         reply = domain.encode(torch.softmax(seen, dim=0), 16)
         p = torch.empty_like(reply).index_copy_(0, index, reply)

@@ -18,6 +18,7 @@ from protocols.arith.prg import KEY_BYTES, Prg, Stream
 from protocols.arith.ring import use_threads
 from protocols.memory import MemoryParty, run_parties
 from protocols.party import ROLES, Phase, Role
+from protocols.permllm import halves
 
 Walk = Callable[[MemoryParty], object]  # all that one role does in a session
 
@@ -108,7 +109,8 @@ NUDGED_BIT = 32
 def watch(walk: Walk, change: Change | None = None, fault: Fault = RIGHT, seed: int = 0) -> Session:
     """Play one session, with keys that follow from `seed`."""
     session, here, lock = Session(), threading.local(), threading.Lock()
-    make, receive = Prg.__init__, MemoryParty.recv
+    make, derive, receive = Prg.__init__, Prg.key, MemoryParty.recv
+    weight_masks: dict[bytes, tuple[bytes, str]] = {}  # key of a stream: its generator's, its name
 
     def prg(self: Prg, key: bytes) -> None:
         make(self, key)
@@ -119,13 +121,25 @@ def watch(walk: Walk, change: Change | None = None, fault: Fault = RIGHT, seed: 
         here.roots += own_seed is None  # a key of the operating system comes once
         return Prg(_hash(f"{here.role}/{name}/{here.roots}".encode(), seed))
 
+    def open_stream(prg_key: bytes, name: str, key: bytes) -> Stream:
+        read = Read(here.role, prg_key, name)
+        session.reads.append(read)
+        changes = None if change is None else change.stream(prg_key, name, key)
+        return _Watched(key, read, fault, changes, change)
+
     def stream(self: Prg, name: str) -> Stream:
         name = fault.name(name)
-        own = self.key(name)
-        read = Read(here.role, self._key, name)
-        session.reads.append(read)
-        changes = None if change is None else change.stream(self._key, name, own)
-        return _Watched(own, read, fault, changes, change)
+        return open_stream(self._key, name, derive(self, name))
+
+    def key(self: Prg, name: str) -> bytes:
+        own = derive(self, name)
+        if name.startswith("model/"):
+            weight_masks[own] = self._key, name
+            session.reads.append(Read(here.role, self._key, name))
+        return own
+
+    def weight_mask(key: bytes) -> Stream:
+        return open_stream(*weight_masks[key], key)
 
     def recv(self: MemoryParty, source: Role) -> tuple[Tensor, ...]:
         tensors = receive(self, source)
@@ -146,6 +160,8 @@ def watch(walk: Walk, change: Change | None = None, fault: Fault = RIGHT, seed: 
         patch.setattr(Prg, "__init__", prg)
         patch.setattr(Prg, "root", root)
         patch.setattr(Prg, "stream", stream)
+        patch.setattr(Prg, "key", key)
+        patch.setattr(halves, "Stream", weight_mask)
         patch.setattr(MemoryParty, "recv", recv)
         run_parties(dict.fromkeys(ROLES, live))
     return session

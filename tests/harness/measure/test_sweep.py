@@ -272,7 +272,8 @@ sys.exit(main(sys.argv[2:]))
 
 def sweep(log: Path, results: Path, kill_after_s: float | None = None) -> int:
     """Run the sweep in a process of its own, and perhaps kill it so long after its first run began."""
-    arguments = ["run", "-m", "experiment.n=range(1,16)", f"results_dir={results}"]
+    few = ["experiment.n=range(1,16)", "memory.check=false"]  # which would import torch
+    arguments = ["run", "-m", *few, f"results_dir={results}"]
     program = subprocess.Popen(
         [sys.executable, "-c", SLOW_RUNS, str(log), *arguments],
         cwd=REPO,

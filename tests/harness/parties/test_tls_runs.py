@@ -23,12 +23,8 @@ from protocols.party import ROLES
 pytestmark = pytest.mark.slow
 
 WORDS = (
-    "experiment=argmax",
-    "experiment.n=500",
-    "shaper=none",
-    "repeat=1",
-    "warmup=0",
-    "calibration.strict=false",
+    *("experiment=argmax", "experiment.n=500", "shaper=none", "repeat=1", "warmup=0"),
+    *("calibration.strict=false", "calibration.patience_s=0"),
 )
 TLS = "transport.tls=true"
 

@@ -143,7 +143,8 @@ def runs_of_joined(
         for role, before, secret in zip(ROLES, ([], p1, []), known, strict=True)
     ]
     remote = ["runner=remote", f"runner.listen={address}", "runner.wait_s=30"]
-    quick = ["experiment.n=100", "warmup=0", "calibration.strict=false", f"results_dir={folder}"]
+    quick = ["experiment.n=100", "warmup=0", f"results_dir={folder}"]
+    quick += ["calibration.strict=false", "calibration.patience_s=0"]
     try:
         for run in runs:
             arguments = run.split()

@@ -107,9 +107,9 @@ def test_a_late_reader_does_not_delay_a_message(tls: bool, monkeypatch: pytest.M
         return read(reader, buffer)
 
     with between(tls, 0.4, timeout_s=5.0) as (party, theirs):
+        monkeypatch.setattr(Reader, "_recv_stamped", busy)
         with party.phase("offline"):
             theirs.sock.sendall(sealed(theirs, framed("offline", 0)))
-            monkeypatch.setattr(Reader, "_recv_stamped", busy)
             party.recv("P1")
         message = sealed(theirs, framed("online", 1))
         begin = time.monotonic()

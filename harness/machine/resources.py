@@ -12,12 +12,14 @@ from harness.errors import ConfigError
 from harness.records.stats import format_bytes
 from harness.registry import system_class
 from protocols.errors import Unsupported
-from protocols.footprint import Footprint, peak, sizes
+from protocols.footprint import Footprint, Need, peak, sizes
+from protocols.party import Role
 from protocols.workload import Generation, Layer
 
 HARNESS = Footprint(320e6)  # this process, while parties work
 VERIFICATION = Footprint(320e6, resident=4, element=30)  # the model in the clear: float32 weights
 IDLE_PARTY_BYTES = 450_000_000  # a party that has given its weights back, while answers are checked
+HERE = ("local", "netns")  # runners whose parties see this machine's folders
 RECORD_BYTES, TRACE_BYTES = 1_000_000, 64_000_000  # of one run, at most
 CGROUPS = (  # limit and use of a container: version 2, version 1
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
@@ -25,11 +27,12 @@ CGROUPS = (  # limit and use of a container: version 2, version 1
 )
 
 
-def require_room(configs: Iterable[RunConfig]) -> None:
+def require_resources(configs: Iterable[RunConfig]) -> None:
     """Raise ConfigError for the first run that does not fit, unless its `memory.check` is false."""
     checked = [config for config in configs if config.memory.check and _can_run(config)]
     for config in checked:
         _require_memory(config)
+        _require_store(config)
     _require_disk(checked)
 
 
@@ -44,8 +47,35 @@ def needed_bytes(config: RunConfig) -> dict[str, int]:
 
 def party_bytes(config: RunConfig) -> dict[str, int]:
     """Estimated peak of each party."""
-    system, options = system_class(config.system.name), config.system.options()
-    return {str(role): n for role, n in system.memory_bytes(config.workload(), options).items()}
+    return {str(role): need.memory_bytes for role, need in _needs(config).items()}
+
+
+def _needs(config: RunConfig) -> Mapping[Role, Need]:
+    return system_class(config.system.name).needs(config.workload(), config.system.options())
+
+
+def require_own(role: Role, needs: Mapping[Role, Need]) -> None:
+    """For a party on a machine of its own. Raises Unsupported where that has not what `role` needs."""
+    need = needs.get(role, Need(0))
+    if need.memory_bytes > (available := available_bytes()):
+        raise Unsupported(
+            f"{role} needs about {format_bytes(need.memory_bytes)} of memory, "
+            f"{format_bytes(available)} are available"
+        )
+
+
+def _disk_problem(need: Need) -> str | None:
+    """Why the disk does not do; None where it does."""
+    if need.folder is None:
+        return None
+    if not Path(need.folder).is_dir():
+        return f"{need.folder} is no folder; name one that exists"
+    if (free := shutil.disk_usage(need.folder).free) < need.disk_bytes:
+        return (
+            f"masked weights need {format_bytes(need.disk_bytes)} in {need.folder}, "
+            f"{format_bytes(free)} are free; name a folder on a larger disk"
+        )
+    return None
 
 
 def available_bytes() -> int:
@@ -80,6 +110,14 @@ def _require_memory(config: RunConfig) -> None:
         )
 
 
+def _require_store(config: RunConfig) -> None:
+    """Disk that parties on this machine fill while they run; elsewhere each looks for itself."""
+    needs = _needs(config).values() if config.runner.name in HERE else ()
+    for need in needs:
+        if problem := _disk_problem(need):
+            raise ConfigError("system.store_dir", problem)
+
+
 def _require_in_container(memory_mb: int, needed: Mapping[str, int]) -> None:
     role, most = max(needed.items(), key=lambda item: item[1])
     if most > memory_mb * 1_000_000:
@@ -96,7 +134,7 @@ def _each(needed: Mapping[str, int]) -> str:
 
 def _remedies(config: RunConfig) -> str:
     """What would make the run smaller, or spread it."""
-    workload, helps = config.workload(), list[str]()
+    workload, helps = config.workload(), list(system_class(config.system.name).smaller)
     if isinstance(workload, Generation) and not workload.tie_layers and not workload.checkpoint:
         helps.append("model.tie_layers=true")
     if isinstance(workload, Generation | Layer):

@@ -8,12 +8,15 @@ import pytest
 
 from harness.cli.main import main
 from harness.config.compose import compose_run
-from harness.machine import capabilities, docker_daemon, doctor, room
+from harness.machine import capabilities, docker_daemon, doctor, resources
 from harness.machine.capabilities import missing_for_netns
 from harness.machine.docker_daemon import _unreachable
 from harness.measure.session import Session
 from harness.progress import PlainProgress
-from protocols.footprint import sizes
+from netem import probe
+from protocols.errors import Unsupported
+from protocols.footprint import Need, sizes
+from protocols.party import P1
 from protocols.transformer.model import synthetic_model
 from protocols.workload import Generation
 from tests.fake_session import FakeSession
@@ -25,32 +28,38 @@ SYSTEMS = (
     "system=puma",
     "system=plaintext",
 )
-WORKLOADS = ("model=gpt2", "model=chatglm-6b model.d_model=1536 model.d_ff=6144")
+WORKLOADS = ("model=gpt2", "model=chatglm-6b model.d_model=2048 model.d_ff=8192")
+
+
+def measured_and_estimated(
+    session: Session, arguments: list[str]
+) -> tuple[dict[str, int], dict[str, int]]:
+    """The peak of each party over all phases of one run, and what was expected of it."""
+    fast = ["shaper=none", "repeat=1", "warmup=0", "calibration.strict=false"]
+    config = compose_run(["experiment=layer", *fast, "calibration.patience_s=0", *arguments])
+    record = session.run(config, PlainProgress())
+    assert record.status == "ok", record.error
+    parts = [phase.roles for phase in record.phases.values()]
+    measured = {role: max(part[role].peak_rss_bytes for part in parts) for role in parts[0]}
+    return measured, resources.party_bytes(config)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_estimates_are_near_what_parties_take(system: str) -> None:
-    """Each role's peak over all phases, and all of them together, within 30 %."""
-    common = ["experiment=layer", "shaper=none", "repeat=1", "warmup=0", "calibration.strict=false"]
+    """Each role's peak within 30 %, and what it grows by from a small workload to a large one."""
     with Session() as session:
-        for workload in WORKLOADS:
-            config = compose_run(
-                [*common, "calibration.patience_s=0", *workload.split(), *system.split()]
-            )
-            record = session.run(config, PlainProgress())
-            assert record.status == "ok", record.error
-            parts = [phase.roles for phase in record.phases.values()]
-            peaks = {role: max(part[role].peak_rss_bytes for part in parts) for role in parts[0]}
-            expected = room.needed_bytes(config)
-            wrong = {
-                role: (peak, expected[role])
-                for role, peak in (peaks | {"all": sum(peaks.values())}).items()
-                if not 0.7
-                < (expected | {"all": sum(expected[r] for r in peaks)})[role] / peak
-                < 1.3
-            }
-            assert not wrong
+        small, large = (
+            measured_and_estimated(session, [*workload.split(), *system.split()])
+            for workload in WORKLOADS
+        )
+    for measured, expected in (small, large):
+        off = {role: expected[role] / measured[role] for role in measured}
+        assert all(0.7 < ratio < 1.3 for ratio in off.values()), off
+    for role in small[0]:
+        grown, expected_growth = (large[i][role] - small[i][role] for i in (0, 1))
+        if expected_growth > 100_000_000:
+            assert 0.6 < expected_growth / grown < 1.6, role
 
 
 def test_weights_are_counted_as_they_are() -> None:
@@ -79,7 +88,7 @@ def test_weights_are_counted_as_they_are() -> None:
 def test_a_run_that_does_not_fit_is_refused_before_it_starts(
     session: FakeSession, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(room, "available_bytes", lambda: 3_000_000_000)
+    monkeypatch.setattr(resources, "available_bytes", lambda: 3_000_000_000)
     whole = ["run", "experiment=model", "model=gpt2"]
     assert main(whole) == 2
     error = capsys.readouterr().err
@@ -117,21 +126,41 @@ def test_a_full_disk_is_said_before(
     session: FakeSession, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     usage = shutil.disk_usage("/")._replace(free=3_000_000)
-    monkeypatch.setattr(room.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     assert main(["run", "-m", "experiment.n=1,2,3"]) == 0
     assert main(["run", "-m", "experiment.n=11,12,13,14"]) == 2
     assert "results_dir: records need up to 4.00 MB in" in capsys.readouterr().err
 
 
+def test_a_disk_too_small_for_masked_weights_is_said_before(
+    session: FakeSession,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Also the folder that is none; a party elsewhere looks for itself."""
+    usage = shutil.disk_usage("/")._replace(free=5_000_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(resources, "available_bytes", lambda: 100_000_000_000)
+    words = ["run", "experiment=model", "model=chatglm-6b", "system.weights_store=disk"]
+    for folder, said in ((tmp_path, "masked weights need"), (tmp_path / "none", "is no folder")):
+        assert main([*words, f"system.store_dir={folder}"]) == 2
+        assert said in capsys.readouterr().err
+    assert session.configs == []
+    monkeypatch.setattr(resources, "available_bytes", lambda: 10)
+    with pytest.raises(Unsupported, match="P1 needs about"):
+        resources.require_own(P1, {P1: Need(1_000)})
+
+
 def test_the_limit_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     limit, used = tmp_path / "max", tmp_path / "current"
-    monkeypatch.setattr(room, "CGROUPS", ((str(limit), str(used)),))
-    whole = room.available_bytes()
+    monkeypatch.setattr(resources, "CGROUPS", ((str(limit), str(used)),))
+    whole = resources.available_bytes()
     limit.write_text("max\n")
     used.write_text("500000\n")
-    assert room.available_bytes() > 0.5 * whole
+    assert resources.available_bytes() > 0.5 * whole
     limit.write_text("2000000\n")
-    assert room.available_bytes() == 1_500_000
+    assert resources.available_bytes() == 1_500_000
 
 
 def free_port() -> int:
@@ -166,17 +195,14 @@ def test_a_port_in_use_is_one_line(
 def test_what_is_missing_is_installed_and_what_is_stopped_is_started(
     installed: bool, systemd: bool, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(docker_daemon.shutil, "which", lambda name: "/bin/x" if installed else None)
+    monkeypatch.setattr(shutil, "which", lambda name: "/bin/x" if installed else None)
     monkeypatch.setattr(docker_daemon, "SYSTEMD", tmp_path if systemd else tmp_path / "no")
     assert _unreachable("FileNotFoundError(2, 'No such file')").remedy == remedy
 
 
 def test_missing_tools_are_named_with_their_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (capabilities, capabilities.namespaces_missing.__globals__):
-        if isinstance(module, dict):
-            monkeypatch.setitem(module, "find", lambda name: None)
-        else:
-            monkeypatch.setattr(module, "find", lambda name: None)
+    for module in (capabilities, probe):
+        monkeypatch.setattr(module, "find", lambda name: None)
     found = missing_for_netns()
     assert found is not None
     assert (found.why, found.remedy) == ("ip not found", "sudo apt-get install iproute2 ethtool")
