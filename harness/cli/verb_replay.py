@@ -1,6 +1,7 @@
 """`permbench replay`: what traced runs would take on other networks."""
 
 import math
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,7 @@ examples:
   permbench replay 3fa2 network=permllm-wan,puma
   permbench replay experiment=layer rtt_ms=1..200:log20 rate_mbit=10..10000:log20
   permbench replay experiment=layer rtt_ms=1..200:log40 rate_mbit=100 --figure layer.png
+  permbench replay 3fa2 77c0 rtt_ms=1..200:log40 rate_mbit=10..10000:log40 --figure ratio.png
   permbench replay 3fa2 compute=wall --validate
 """
 
@@ -60,6 +62,13 @@ class ReplayArguments:
     network_overrides: list[str]
     own: dict[str, str]
     results_dir: Path
+
+    def command(self, figure: str) -> str:
+        """What draws the same figure again."""
+        own = [f"{key}={value}" for key, value in self.own.items()]
+        parts = [*self.records, *self.filters, *self.network_overrides, *own]
+        folder = f"results_dir={self.results_dir}"
+        return shlex.join(["permbench", "replay", *parts, folder, "--figure", figure])
 
     def compute(self) -> Literal["cpu", "wall"]:
         """Whose time a segment takes. Raises ConfigError."""
@@ -128,7 +137,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format", choices=("table", "json", "csv"), default="table", help="default: table"
     )
-    parser.add_argument("--figure", metavar="PATH", help="draw a grid, as PATH's .png and .svg")
+    parser.add_argument(
+        "--figure",
+        metavar="PATH",
+        help="draw a grid, as PATH's .png, .svg, .pdf, .csv and .txt: one run's time, two runs' ratio",
+    )
     parser.add_argument(
         "--validate",
         action="store_true",
@@ -154,9 +167,10 @@ def _predict(arguments: ReplayArguments, form: str, figure: str | None) -> int:
     _print(form, predictions, networks)
     if figure:
         from harness.replay.grid_figure import save_figure  # noqa: PLC0415 - matplotlib is slow to import
+        from harness.report.figure_files import listing  # noqa: PLC0415
 
-        for path in save_figure(Path(figure), predictions, networks):
-            print(path, file=sys.stdout if form == "table" else sys.stderr)
+        path = save_figure(Path(figure), predictions, networks, arguments.command(figure))
+        print(listing(path), file=sys.stdout if form == "table" else sys.stderr)
     return 0
 
 

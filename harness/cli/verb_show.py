@@ -1,11 +1,12 @@
-"""`permbench show`: stored records as tables, JSON, CSV or Parquet."""
+"""`permbench show`: stored records as tables, also in Markdown and LaTeX, as JSON, CSV or Parquet."""
 
 import argparse
 import json
 import re
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from harness.config.groups import GROUPS, options
 from harness.config.schema import RunConfig
@@ -14,6 +15,9 @@ from harness.records import export, store
 from harness.records import query as rows
 from harness.records.record import Record, Status
 from harness.records.selection import newest
+
+if TYPE_CHECKING:
+    from harness.report.pivot import Pivot
 
 ID = re.compile("[0-9a-f]{4,16}")
 DEFAULT_DIR = str(RunConfig.results_dir)
@@ -26,9 +30,11 @@ examples:
   permbench show --pivot system network experiment=layer model=gpt2
   permbench show --pivot model,kv_len system --value bytes
   permbench show --format csv experiment.n=10000 > argmax.csv
+  permbench show --format latex --output layer.tex experiment=layer
   permbench show --format parquet --output results.parquet
 """
-# harness.report.pivot.VALUES, which is slow to import
+DOCUMENTS = ("markdown", "latex")  # harness.report.text_table.FORMS, and
+# harness.report.values.VALUES, which are slow to import
 VALUES = (
     "online", "offline", "prepare", "sum", "steady_state", "first_token", "per_token", "bytes",
     "hops", "error", "exact_error",
@@ -40,10 +46,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = "Show stored records, or one of them whole."
     parser.epilog = EXAMPLES
     parser.add_argument(
-        "--format", choices=("table", *export.FORMATS), default="table", help="default: table"
+        "--format",
+        choices=("table", *DOCUMENTS, *export.FORMATS),
+        default="table",
+        help="default: table; latex needs the package booktabs",
     )
     parser.add_argument(
-        "--output", metavar="FILE", help="write json, csv or parquet to a file, whole or not at all"
+        "--output",
+        metavar="FILE",
+        help="write to a file, whole or not at all; not for --format table",
     )
     parser.add_argument(
         "--all", action="store_true", help="also results that newer ones of the same run replace"
@@ -101,7 +112,7 @@ def _check_output(form: str, output: str | None) -> None:
     if output is None and form == "parquet":
         raise ConfigError("--format", "parquet is not text: it needs --output FILE")
     if output is not None and form == "table":
-        raise ConfigError("--output", f"needs --format {', '.join(export.FORMATS)}")
+        raise ConfigError("--output", f"needs --format {', '.join((*DOCUMENTS, *export.FORMATS))}")
 
 
 def split_folder(arguments: Sequence[str]) -> tuple[Path, list[str]]:
@@ -163,27 +174,55 @@ def _print_tables(records: Sequence[Record], steps: bool) -> None:
 
 
 def _print_pivots(records: Sequence[Record], keys: Sequence[str], value: str) -> None:
-    from harness.report.pivot import pivots, table_of  # noqa: PLC0415 - as tables
+    from harness.report.pivot import table_of  # noqa: PLC0415 - as tables
     from harness.report.tables import print_fitting  # noqa: PLC0415
+    from harness.report.text_table import for_terminal  # noqa: PLC0415
+
+    for pivot in _pivots(records, keys):
+        table = table_of(pivot, value)
+        print_fitting([for_terminal(table)])
+        for note in table.notes:
+            print(f" {note}")
+        print()
+
+
+def _pivots(records: Sequence[Record], keys: Sequence[str]) -> "list[Pivot]":
+    """Raises ConfigError where there is none."""
+    from harness.report.pivot import pivots  # noqa: PLC0415 - as tables
 
     found = pivots(records, *(key.split(",") for key in keys))
-    if not found:
+    if records and not found:
         raise ConfigError("--pivot", f"no record has {' and '.join(keys)}")
-    for pivot in found:
-        print_fitting([table_of(pivot, value)])
-        print()
+    return found
 
 
 def _content(records: Sequence[Record], args: argparse.Namespace) -> bytes:
     """The chosen records, or their pivots, in the format asked for."""
+    if args.format in DOCUMENTS:
+        return _document(records, args).encode()
     if args.pivot:
-        from harness.report.pivot import flat_rows, pivots  # noqa: PLC0415
+        from harness.report.pivot import flat_rows  # noqa: PLC0415
 
-        found = pivots(records, *(key.split(",") for key in args.pivot))
+        found = _pivots(records, args.pivot)
         return export.encoded([row for p in found for row in flat_rows(p, args.value)], args.format)
     if args.format == "json":
         return export.encoded([json.loads(record.to_json()) for record in records], "json")
     return export.encoded([rows.flat_row(record) for record in records], args.format)
+
+
+def _document(records: Sequence[Record], args: argparse.Namespace) -> str:
+    """Their tables, in Markdown or LaTeX."""
+    from harness.report.pivot import table_of  # noqa: PLC0415
+    from harness.report.tables import record_tables  # noqa: PLC0415
+    from harness.report.text_table import written  # noqa: PLC0415
+
+    if not records:
+        print("no record", file=sys.stderr)
+    if args.pivot:
+        found = [table_of(pivot, args.value) for pivot in _pivots(records, args.pivot)]
+    else:
+        found = list(record_tables(records, args.steps))
+    return written(found, args.format)
 
 
 def _export(content: bytes, output: str | None) -> None:

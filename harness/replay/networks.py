@@ -49,7 +49,7 @@ def named(names: Sequence[str], overrides: Sequence[str]) -> Networks:
 def grid(
     names: Sequence[str], overrides: Sequence[str], rtt_text: str | None, rate_text: str | None
 ) -> Networks:
-    """Evaluation-trip times × rates; an axis that is not given is the one value of the named network, or
+    """Round-trip times × rates; an axis that is not given is the one value of the named network, or
     of a run's default one. Raises ConfigError."""
     from harness.config.compose import compose_run  # noqa: PLC0415 - Hydra is slow to import
 

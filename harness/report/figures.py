@@ -1,166 +1,150 @@
-"""The figures: drawing functions from series to matplotlib figures, without global state."""
+"""The figures: drawing functions from charts to matplotlib figures, without global state."""
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+from matplotlib.lines import Line2D
 
-from harness.records.record import Record
-from harness.records.stats import format_ns
-from harness.report.series import Point, Series, series_of
+from harness.report.axes import place_axis, value_axis, x_label
+from harness.report.series import TOKEN, Chart, Point, Series
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart, less its pale yellow.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKERS = ("o", "s", "D", "^", "v", "P", "X")
-DASHES = (0, (5, 4))
+INCHES_WIDE, INCHES_HIGH = 7.2, 4.4
+PANEL_INCHES = 3.6  # the width of one of several panels
+TEXT = 8.5  # of legends and titles of panels, in points
+FEW = 24  # points of a line with large markers
+GREY, GRID = "#555555", "#d0d0d0"
+FLOOR_DOTS = (0, (1, 2))
 OUTSIDE = "hollow: link outside tolerance"
-FLOOR = "floor of the network: hops × delay + bytes / rate"
-# Tick positions in each decade, from coarse to fine.
-STEPS = ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8), (1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 3.5))
+FLOOR = "dotted: the network alone, hops × delay + bytes / rate"
+PREDICTED = "thin line: predicted by replay"
+SPREAD = "(median; bars from least to most)"
 
 
-def argmax_figure(records: Sequence[Record]) -> Figure | None:
-    """Online time of argmax against n, log-log; None if no record has it."""
-    return _figure(records, "argmax", "Argmax", "number of values n", _count_axis)
-
-
-def layer_figure(records: Sequence[Record]) -> Figure | None:
-    """Online time of one transformer layer against its width, log-log; None if no record has it."""
-    return _figure(records, "layer", "One transformer layer", "model width d", _model_axis)
-
-
-FIGURES: dict[str, Callable[[Sequence[Record]], Figure | None]] = {
-    "argmax": argmax_figure,
-    "layer": layer_figure,
-}
-
-
-def save_figures(records: Sequence[Record], folder: Path) -> list[Path]:
-    """Draw every figure that the records allow, as PNG and SVG in `folder`. Returns their paths."""
-    paths = []
-    for name, draw in FIGURES.items():
-        figure = draw(records)
-        if figure is None:
-            continue
-        folder.mkdir(parents=True, exist_ok=True)
-        for suffix in ("png", "svg"):
-            paths.append(folder / f"{name}.{suffix}")
-            figure.savefig(paths[-1], dpi=160)
-    return paths
-
-
-def _figure(
-    records: Sequence[Record],
-    experiment: str,
-    title: str,
-    x_label: str,
-    x_axis: Callable[[Axes, Sequence[Point]], None],
-) -> Figure | None:
-    lines = series_of(records, experiment)
-    if not lines:
-        return None
-    figure = Figure(figsize=(7.2, 4.6), layout="constrained")
-    axes = figure.add_subplot()
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    for index, line in enumerate(lines):
-        # After all colours are used up they come again, with other markers.
-        lap = index // len(COLOURS)
-        _draw_line(axes, line, COLOURS[index % len(COLOURS)], MARKERS[(index + lap) % len(MARKERS)])
-    points = [point for line in lines for point in line.points]
-    _finish(axes, title, x_label, any(point.floor_s > 0 for point in points))
-    _limit_x(axes, points)
-    time_axis(axes, [v for p in points for v in (p.low_s, p.high_s, p.floor_s) if v > 0])
-    x_axis(axes, points)
-    handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
-    for last in (OUTSIDE, FLOOR):
-        if last in handles:
-            handles[last] = handles.pop(last)
+def draw(chart: Chart) -> Figure:
+    """A panel for each of the chart's, side by side, under a title with what all have in common and over
+    one legend."""
+    wide = max(INCHES_WIDE, PANEL_INCHES * len(chart.panels))
+    handles = _handles(chart)
+    rows, columns = _legend_shape([handle.get_label() for handle in handles], wide)
+    figure = Figure(figsize=(wide, INCHES_HIGH + 0.19 * rows), layout="constrained")
+    panels = figure.subplots(1, len(chart.panels), squeeze=False)[0]
+    for axes, (title, lines) in zip(panels, chart.panels.items(), strict=True):
+        _draw_panel(axes, chart, title, lines, wide / len(chart.panels))
+    panels[0].set_ylabel(chart.value.title)
+    set_title(figure, _title(chart), chart.common)
     figure.legend(
-        handles.values(), handles, loc="outside lower center", ncols=2, frameon=False, fontsize=8.5
+        handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=TEXT
     )
     return figure
 
 
-def _draw_line(axes: Axes, line: Series, colour: str, marker: str) -> None:
-    x = [point.x for point in line.points]
-    median = [point.median_s for point in line.points]
-    below = [point.median_s - point.low_s for point in line.points]
-    above = [point.high_s - point.median_s for point in line.points]
-    axes.errorbar(
-        x, median, yerr=[below, above], label=line.label, color=colour, marker=marker,
-        markersize=5, linewidth=1.6, capsize=3, elinewidth=1,
-    )  # fmt: skip
-    hollow = [point for point in line.points if point.outside]
-    if hollow:
-        axes.plot(
-            [point.x for point in hollow],
-            [point.median_s for point in hollow],
-            color=colour, marker=marker, markersize=5, markerfacecolor="white", linestyle="none",
-            zorder=3, label=OUTSIDE,
-        )  # fmt: skip
-    shaped = [point for point in line.points if point.floor_s > 0]
-    if shaped:
-        axes.plot(
-            [point.x for point in shaped],
-            [point.floor_s for point in shaped],
-            color=colour, linestyle=DASHES, linewidth=0.8,
-        )  # fmt: skip
+def set_title(figure: Figure, title: str, common: str) -> None:
+    """On the left, what is common on lines of its own."""
+    columns = int(figure.get_figwidth() * 13)
+    lines = [line for text in (title, common) for line in textwrap.wrap(text, columns)]
+    figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=10)
 
 
-def _finish(axes: Axes, title: str, x_label: str, with_floor: bool) -> None:
-    axes.set_title(f"{title}: online time (median, bars from min to max)", fontsize=11, loc="left")
-    axes.set_xlabel(x_label)
-    axes.set_ylabel("online time")
-    axes.grid(visible=True, which="major", color="#d0d0d0", linewidth=0.6)
+def _title(chart: Chart) -> str:
+    return f"{chart.title} {SPREAD}" if any(p.low < p.high for p in chart.points) else chart.title
+
+
+def _legend_shape(labels: Sequence[Any], wide: float) -> tuple[int, int]:
+    """Rows and columns in which no label is cut: as many columns as fit, filled one after the other."""
+    widths = [len(str(label)) * 0.068 + 0.6 for label in labels]
+    for columns in range(min(4, len(labels)), 1, -1):
+        if sum(map(max, _columns(widths, columns))) < wide:
+            return -(-len(labels) // columns), columns
+    return len(labels), 1
+
+
+def _columns(widths: Sequence[float], count: int) -> Iterator[Sequence[float]]:
+    """The columns of a legend as matplotlib fills them: the first ones have one more."""
+    rows, longer = divmod(len(widths), count)
+    start = 0
+    for column in range(count):
+        end = start + rows + (column < longer)
+        yield widths[start:end]
+        start = end
+
+
+def _handles(chart: Chart) -> list[Line2D]:
+    """One for each line's name, then what other marks mean."""
+    lines = sorted(chart.series, key=lambda line: line.order)
+    styles = {line.label: line.style for line in lines}
+    handles = [
+        Line2D([], [], color=s.colour, marker=s.marker, linestyle=s.dash, label=label, markersize=5)
+        for label, s in styles.items()
+    ]
+    if any(line.predicted for line in chart.series):
+        handles.append(Line2D([], [], color=GREY, linewidth=0.8, label=PREDICTED))
+    if any(point.floor > 0 for point in chart.points):
+        handles.append(Line2D([], [], color=GREY, linewidth=1.0, linestyle=FLOOR_DOTS, label=FLOOR))
+    if any(point.outside for point in chart.points):
+        hollow = {"marker": "o", "markerfacecolor": "white", "linestyle": "none"}
+        handles.append(Line2D([], [], color=GREY, markersize=5, label=OUTSIDE, **hollow))  # type: ignore[arg-type]
+    return handles
+
+
+def _draw_panel(
+    axes: Axes, chart: Chart, title: str, lines: Sequence[Series], width_in: float
+) -> None:
+    for line in lines:
+        _draw_line(axes, line)
+    value_axis(axes, chart.value, _numbers(chart))
+    points = [point for line in lines for point in line.points]
+    place_axis(axes, _tags(points), width_in - 1.0, linear=chart.x == TOKEN)
+    axes.set_xlabel(x_label(chart.x))
+    axes.grid(visible=True, which="major", color=GRID, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    if with_floor:
-        axes.plot([], [], color="#555555", linestyle=DASHES, linewidth=0.8, label=FLOOR)
+    if title:
+        axes.set_title(title, fontsize=10, loc="left")
 
 
-def _limit_x(axes: Axes, points: Sequence[Point]) -> None:
-    """Room on both sides, also around a single position."""
-    low, high = min(point.x for point in points), max(point.x for point in points)
-    room = max(1.5, (high / low) ** 0.08)
-    axes.set_xlim(low / room, high * room)
+def _numbers(chart: Chart) -> list[float]:
+    """All that the vertical axis must hold, alike in all panels."""
+    curves = [v for line in chart.series if line.predicted for v in line.predicted.values]
+    floors = [point.floor for point in chart.points if point.floor > 0]
+    return [*floors, *curves, *(v for p in chart.points for v in (p.low, p.high))]
 
 
-def time_axis(axes: Axes, values_s: Sequence[float]) -> None:
-    """Ticks with their units; more in each decade where the times, all > 0, span little."""
-    low, high = min(values_s) / 1.3, max(values_s) * 1.3
-    axes.set_ylim(low, high)
-    choices = ([t for t in _ticks(steps) if low <= t <= high] for steps in STEPS)
-    ticks = next((ticks for ticks in choices if len(ticks) >= 3), _ticks(STEPS[-1]))
-    axes.yaxis.set_major_locator(FixedLocator(ticks))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short_time(value)))
-    axes.yaxis.set_minor_locator(NullLocator())
+def _draw_line(axes: Axes, line: Series) -> None:
+    style, points = line.style, line.points
+    x = [point.x for point in points]
+    size = 5 if len(points) <= FEW else 3
+    below = [point.value - point.low for point in points]
+    above = [point.high - point.value for point in points]
+    axes.errorbar(
+        x, [point.value for point in points], yerr=[below, above], label=line.label,
+        color=style.colour, linestyle=style.dash, linewidth=1.5, capsize=2.5, elinewidth=1,
+    )  # fmt: skip
+    for outside, face in ((False, style.colour), (True, "white")):
+        chosen = [point for point in points if point.outside is outside]
+        axes.plot(
+            [point.x for point in chosen], [point.value for point in chosen], linestyle="none",
+            color=style.colour, marker=style.marker, markersize=size, markerfacecolor=face, zorder=3,
+        )  # fmt: skip
+    shaped = [point for point in points if point.floor > 0]
+    axes.plot(
+        [point.x for point in shaped], [point.floor for point in shaped],
+        color=style.colour, linestyle=FLOOR_DOTS, linewidth=1.0, zorder=1,
+    )  # fmt: skip
+    if line.predicted:
+        lone = "_" if len(line.predicted.x) == 1 else ""
+        axes.plot(
+            line.predicted.x, line.predicted.values, color=style.colour, linewidth=0.8,
+            marker=lone, markersize=12, zorder=1.5,
+        )  # fmt: skip
 
 
-def _ticks(steps: Sequence[float]) -> list[float]:
-    return [step * 10.0**exponent for exponent in range(-7, 5) for step in steps]
-
-
-def short_time(value_s: float) -> str:
-    """A tick's label, as "20 ms"."""
-    number, unit = format_ns(value_s * 1e9).split(" ")
-    return f"{float(number):g} {unit}"
-
-
-def _count_axis(axes: Axes, points: Sequence[Point]) -> None:
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-
-
-def _model_axis(axes: Axes, points: Sequence[Point]) -> None:
-    """A tick for each width that was measured, with its models' names."""
-    names: dict[float, list[str]] = {}
-    for point in sorted(points, key=lambda point: point.model):
-        known = names.setdefault(point.x, [])
-        if point.model not in known:
-            known.append(point.model)
-    axes.xaxis.set_major_locator(FixedLocator(sorted(names)))
-    axes.xaxis.set_minor_locator(NullLocator())
-    labels = {x: "\n".join([f"{x:.0f}", *models]) for x, models in names.items()}
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: labels.get(value, "")))
+def _tags(points: Sequence[Point]) -> dict[float, list[str]]:
+    """What is at each position."""
+    tags: dict[float, list[str]] = {}
+    for point in sorted(points, key=lambda point: point.tag):
+        known = tags.setdefault(point.x, [])
+        if point.tag and point.tag not in known:
+            known.append(point.tag)
+    return tags

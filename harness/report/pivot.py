@@ -1,41 +1,21 @@
 """Records as tables of one value, with the values of keys as rows and columns."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
 from typing import Any
-
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from harness.errors import ConfigError
 from harness.records import query as rows
 from harness.records import selection
 from harness.records.record import Record
 from harness.records.selection import handle, newest
-from harness.records.stats import format_bytes, format_ns
-from harness.report.columns import (
-    HIDDEN,
-    RUNNER,
-    STEPS,
-    error_text,
-    exact_error,
-    plain,
-    sort_key,
-    uses_model,
-)
+from harness.report.columns import HIDDEN, RUNNER, plain, sort_key, uses_model
+from harness.report.text_table import TextTable
+from harness.report.values import VALUES, Value
 
 NAMES = ("model.name", "system.name", "network.name", "shaper.name")
+OUTSIDE_NOTE = "*: calibration found the link outside tolerance"
 Point = tuple[Any, ...]  # values of the keys of rows, or of columns
-
-
-@dataclass(frozen=True)
-class Value:
-    """What stands in the cells: a number of a record, None where it has none, and its spelling."""
-
-    number: Callable[[Record], float | None]
-    text: Callable[[float], str]
 
 
 @dataclass(frozen=True)
@@ -50,42 +30,6 @@ class Pivot:
     rows: list[Point]
     columns: list[Point]
     cells: dict[tuple[Point, Point], Record]
-
-
-def _time(phase: str) -> Value:
-    def number(record: Record) -> float | None:
-        times = rows.phase_spread(record, phase)
-        return None if times is None else times.median
-
-    return Value(number, format_ns)
-
-
-def _step(kind: str) -> Value:
-    def number(record: Record) -> float | None:
-        times = [step.wall_ns for step in record.steps if step.kind == kind]
-        return median(times) if times else None
-
-    return Value(number, format_ns)
-
-
-def _online(number: Callable[[Record], float], text: Callable[[float], str]) -> Value:
-    return Value(lambda record: number(record) if "online" in record.phases else None, text)
-
-
-def _error(record: Record) -> float | None:
-    return None if record.correctness is None else record.correctness.value
-
-
-VALUES = {
-    **{phase: _time(phase) for phase in rows.TIMED_PHASES},
-    "sum": Value(rows.sum_ns, format_ns),
-    "steady_state": Value(rows.steady_ns, format_ns),
-    **{head.replace(" ", "_"): _step(kind) for head, kind in STEPS},
-    "bytes": _online(lambda record: rows.payload_bytes(record, "online"), format_bytes),
-    "hops": _online(lambda record: record.phases["online"].hops, "{:.0f}".format),
-    "error": Value(_error, error_text),
-    "exact_error": Value(exact_error, error_text),
-}
 
 
 def pivots(
@@ -194,19 +138,25 @@ def _in_order(points: Sequence[Point]) -> list[Point]:
     return sorted(distinct, key=lambda point: [r[v] for r, v in zip(ranks, point, strict=True)])
 
 
-def table_of(pivot: Pivot, value: str) -> RenderableType:
+def table_of(pivot: Pivot, value: str) -> TextTable:
     """A pivot for people."""
     fixed = [f"{_short(key)} {plain(held)}" for key, held in pivot.fixed.items()]
-    title = f"{', '.join([pivot.experiment, *fixed])}: {value.replace('_', ' ')}"
-    table = Table(box=None, padding=(0, 1))
-    for key in pivot.row_keys:
-        table.add_column(_short(key), no_wrap=True)
-    for column in pivot.columns:
-        table.add_column(_label(column), justify="right", no_wrap=True)
-    for row in pivot.rows:
-        cells = (_cell(pivot.cells.get((row, column)), VALUES[value]) for column in pivot.columns)
-        table.add_row(*(_label((part,)) for part in row), *cells)
-    return Group(Text(title, "bold"), table)
+    heads = [_short(key) for key in pivot.row_keys]
+    cells = [
+        [_cell(pivot.cells.get((row, column)), VALUES[value]) for column in pivot.columns]
+        for row in pivot.rows
+    ]
+    marked = any("*" in cell for row in cells for cell in row)
+    return TextTable(
+        title=f"{', '.join([pivot.experiment, *fixed])}: {value.replace('_', ' ')}",
+        heads=(*heads, *(_label(column) for column in pivot.columns)),
+        right=(*(False for _ in heads), *(True for _ in pivot.columns)),
+        rows=tuple(
+            (*(_label((part,)) for part in row), *line)
+            for row, line in zip(pivot.rows, cells, strict=True)
+        ),
+        notes=(OUTSIDE_NOTE,) if marked else (),
+    )
 
 
 def flat_rows(pivot: Pivot, value: str) -> list[dict[str, Any]]:

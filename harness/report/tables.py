@@ -3,8 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from rich.console import Console, Group, RenderableType
-from rich.table import Table
+from rich.console import Console, RenderableType
 from rich.text import Text
 
 from harness.config.schema import RunConfig
@@ -13,8 +12,8 @@ from harness.records.record import OUTSIDE, REMEDY, Record
 from harness.records.stats import format_bytes, format_ns
 from harness.report import comparison
 from harness.report.columns import Column, columns_of, identity_columns, sort_key
+from harness.report.text_table import TextTable, for_terminal
 
-STYLES = {"ok": "green", "unsupported": "yellow"}
 NOTE = (
     "online: median [min–max] of the samples. bytes: online payload of all roles. offline, "
     "prepare: measured at full speed; in parentheses what their bytes and hops alone would take "
@@ -28,48 +27,72 @@ def print_tables(records: Sequence[Record]) -> None:
     table that compares systems where there are several."""
     for name, unordered in rows.by_experiment(records).items():
         group = sorted(unordered, key=sort_key)
-        print_fitting(list(_layouts(name, columns_of(group), group)))
+        print_fitting([for_terminal(t) for t in _layouts(name, columns_of(group), group)])
         for line in _notes(group):
             print(line)
-        if any((record.error or "").startswith(OUTSIDE) for record in group):
-            print(f" {REMEDY}")
         print()
         _print_comparison(name, group)
     if any(record.phases for record in records):
         print_fitting([Text(NOTE, "dim")])
 
 
+def record_tables(records: Sequence[Record], steps: bool = False) -> Iterator[TextTable]:
+    """The same tables for a document: what is constant in the title, no dates, remarks as notes; with
+    `steps` also those of tokens."""
+    for name, unordered in rows.by_experiment(records).items():
+        group = sorted(unordered, key=sort_key)
+        columns = [column for column in columns_of(group) if column.head != "date"]
+        measured = any(record.phases for record in group)
+        remarks = (*_notes(group), *([NOTE] if measured else []))
+        yield replace(_folded(name, columns, group), notes=tuple(map(str.strip, remarks)))
+        compared, notes = _comparison(name, group)
+        if compared is not None:
+            yield replace(compared, notes=notes)
+    if steps:
+        yield from (_steps_table(record) for record in records if record.steps)
+
+
 def _print_comparison(name: str, records: Sequence[Record]) -> None:
-    beside = comparison.references(records)
-    compared = comparison.in_order(records, beside)
-    notes = list(comparison.notes(records, compared))
-    if compared:
-        columns = comparison.comparison_columns(compared, beside)
-        print_fitting([_folded(comparison.title(name, beside), columns, compared)])
+    table, notes = _comparison(name, records)
+    if table is not None:
+        print_fitting([for_terminal(table)])
     for line in notes:
         print(f" {line}")
-    if compared or notes:
+    if table is not None or notes:
         print()
+
+
+def _comparison(name: str, records: Sequence[Record]) -> tuple[TextTable | None, tuple[str, ...]]:
+    """The table that compares systems, if there is one, and what stands under it."""
+    beside = comparison.references(records)
+    compared = comparison.in_order(records, beside)
+    notes = tuple(comparison.notes(records, compared))
+    if not compared:
+        return None, notes
+    columns = comparison.comparison_columns(compared, beside)
+    return _folded(comparison.title(name, beside), columns, compared), notes
 
 
 def print_steps(records: Sequence[Record]) -> None:
     """Print what each token of a generation took, one table for each record that has steps."""
     for record in records:
         if record.steps:
-            title = f"{record.config['experiment']['name']} {record.config['model']['name']}"
-            print_fitting([_steps_table(f"{title} {record.id}, token by token", record)])
+            print_fitting([for_terminal(_steps_table(record))])
             print()
 
 
-def _steps_table(title: str, record: Record) -> RenderableType:
-    table = Table(box=None, padding=(0, 1))
-    for head in ("token", "kind", "tokens in", "online", "hops", "bytes", "offline"):
-        table.add_column(head, justify="left" if head == "kind" else "right")
-    for number, step in enumerate(record.steps, start=1):
-        cells = (format_ns(step.wall_ns), str(step.hops), format_bytes(step.payload_bytes))
-        offline = format_ns(step.offline_wall_ns)
-        table.add_row(str(number), step.kind, str(step.tokens), *cells, offline)
-    return Group(Text(title, "bold"), table)
+def _steps_table(record: Record) -> TextTable:
+    heads = ("token", "kind", "tokens in", "online", "hops", "bytes", "offline")
+    cells = tuple(
+        (
+            *(str(number), step.kind, str(step.tokens), format_ns(step.wall_ns), str(step.hops)),
+            *(format_bytes(step.payload_bytes), format_ns(step.offline_wall_ns)),
+        )
+        for number, step in enumerate(record.steps, start=1)
+    )
+    title = f"{record.config['experiment']['name']} {record.config['model']['name']}"
+    right = tuple(head != "kind" for head in heads)
+    return TextTable(f"{title} {record.id}, token by token", heads, right, cells)
 
 
 def print_fitting(choices: Sequence[RenderableType]) -> None:
@@ -99,7 +122,7 @@ def _print_plain(what: RenderableType) -> None:
 
 def _layouts(
     title: str, columns: Sequence[Column], records: Sequence[Record]
-) -> Iterator[RenderableType]:
+) -> Iterator[TextTable]:
     """The table and narrower ones: constants in the title, no dates, no computed times."""
     yield _table(title, columns, records)
     yield _folded(title, columns, records)
@@ -108,24 +131,19 @@ def _layouts(
     yield _folded(title, [replace(c, cell=c.short or c.cell) for c in columns], records)
 
 
-def _folded(title: str, columns: Sequence[Column], records: Sequence[Record]) -> RenderableType:
+def _folded(title: str, columns: Sequence[Column], records: Sequence[Record]) -> TextTable:
     constant = [column for column in columns if column.foldable and _is_constant(column, records)]
     head = ", ".join([title, *(_named(column, records[0]) for column in constant)])
     return _table(head, [column for column in columns if column not in constant], records)
 
 
-def _table(title: str, columns: Sequence[Column], records: Sequence[Record]) -> RenderableType:
-    table = Table(box=None, padding=(0, 1))
-    for column in columns:
-        table.add_column(column.head, justify="right" if column.right else "left", no_wrap=True)
-    for record in records:
-        table.add_row(*(_cell(column, record) for column in columns))
-    return Group(Text(title, "bold"), table)
-
-
-def _cell(column: Column, record: Record) -> Text:
-    style = STYLES.get(record.status, "red") if column.head == "status" else ""
-    return Text(column.cell(record), style)
+def _table(title: str, columns: Sequence[Column], records: Sequence[Record]) -> TextTable:
+    return TextTable(
+        title=title,
+        heads=tuple(column.head for column in columns),
+        right=tuple(column.right for column in columns),
+        rows=tuple(tuple(column.cell(record) for column in columns) for record in records),
+    )
 
 
 def _notes(records: Sequence[Record]) -> Iterator[str]:
@@ -141,6 +159,8 @@ def _notes(records: Sequence[Record]) -> Iterator[str]:
             yield f" {head}: {record.error} ({record.id})"
         elif record.network.within_tolerance is False:
             yield f" {head}: * calibration found the link outside tolerance ({record.id})"
+    if any((record.error or "").startswith(OUTSIDE) for record in records):
+        yield f" {REMEDY}"
 
 
 def show_command(record: Record) -> str:

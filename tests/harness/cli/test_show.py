@@ -17,7 +17,7 @@ from harness.cli.verb_show import VALUES
 from harness.records import export, stats, store
 from harness.records import query as rows
 from harness.records.record import Record
-from harness.report import pivot
+from harness.report import values
 
 MakeRecord = Callable[..., Record]
 Show = Callable[..., str]
@@ -446,7 +446,7 @@ def test_a_column_of_several_types_can_be_written(tmp_path: Path) -> None:
 
 
 def test_values_are_those_of_the_help() -> None:
-    assert tuple(pivot.VALUES) == VALUES
+    assert tuple(values.VALUES) == VALUES
 
 
 @pytest.mark.parametrize(
@@ -465,3 +465,26 @@ def test_bad_pivots_and_outputs(
 ) -> None:
     assert main(["show", f"results_dir={tmp_path}", *arguments]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("form", ["markdown", "latex"])
+def test_documents(form: str, make_record: MakeRecord, show: Show, tmp_path: Path) -> None:
+    """A small set whole: its table, its comparison, its pivot."""
+    made = [
+        make_record(["experiment.n=5"], wall_ns=[30_000_000]),
+        make_record(["experiment.n=5", "system=puma"], wall_ns=[75_000_000], hops=40),
+    ]
+    off = replace(made[1].network, within_tolerance=False)
+    for record in (made[0], replace(made[1], network=off)):
+        store.save(tmp_path, record)
+    assert show("--format", form) == golden(f"tables.{form}").replace("ID", made[1].id)
+    pivot = ("--pivot", "system", "network", "--format", form)
+    assert show(*pivot) == golden(f"pivot.{form}")
+    path = tmp_path / "out.txt"
+    assert show(*pivot, "--output", str(path)) == ""
+    assert path.read_text() == golden(f"pivot.{form}")
+    assert show("--format", form, "n=6") == ""
+
+
+def golden(name: str) -> str:
+    return (Path(__file__).parent / "golden" / name).read_text(encoding="utf-8")

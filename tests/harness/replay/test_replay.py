@@ -12,7 +12,9 @@ from types import ModuleType
 from typing import Self
 
 import numpy as np
+import pandas as pd
 import pytest
+from matplotlib.contour import ContourSet
 
 from harness.cli.main import main
 from harness.config.compose import compose_run
@@ -24,6 +26,7 @@ from harness.records import store
 from harness.records.record import Record
 from harness.replay import trace_file as file
 from harness.replay.costs import costs_of, delayed_costs
+from harness.replay.grid_figure import grid_figure
 from harness.replay.networks import grid, parse_axis
 from harness.replay.predict import LEAST_S, TracedRun, crossings, predict
 from harness.replay.prediction_tables import crossing_lines
@@ -264,8 +267,43 @@ def test_figures(
     arguments: list[str], stored: list[Record], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["replay", *arguments, "--figure", "figures/map.png"]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "figures/map.png (and .svg, .pdf, .csv, .txt)"
     assert Path("figures/map.png").read_bytes().startswith(b"\x89PNG")
     assert "<svg" in Path("figures/map.svg").read_text()
+    assert Path("figures/map.pdf").read_bytes().startswith(b"%PDF")
+    given = next(text for text in arguments if text.startswith("rtt_ms") or "rate" in text)
+    assert given in Path("figures/map.txt").read_text()
+    assert main(["replay", *arguments, "--format", "csv"]) == 0
+    printed = pd.read_csv(io.StringIO(capsys.readouterr().out))
+    beside = pd.read_csv("figures/map.csv")
+    pd.testing.assert_frame_equal(beside, printed, check_dtype=False)
+
+
+def test_a_ratio_has_contours_and_a_strong_line_where_it_is_one(stored: list[Record]) -> None:
+    """90.2 ms + rtt against 12 (0.9 ms + rtt), without much bandwidth: equal at 7.2 ms."""
+    networks = grid([], [], "1..100:log21", "1000000,2000000")
+    runs = [TracedRun(record, trace_file(record), "") for record in stored]
+    predictions = [predict(run, networks.configs, "wall", 1.0) for run in runs]
+    figure, title = grid_figure(predictions, networks)
+    assert title == "Ratio of predicted online times (strong line: equal). Argmax, n=1000."
+    sets = [child for child in figure.axes[0].collections if isinstance(child, ContourSet)]
+    strong = max(sets, key=lambda lines: float(np.max(lines.get_linewidth())))
+    assert list(strong.levels) == [0.0]
+    vertices = np.concatenate([path.vertices for path in strong.get_paths()])
+    assert len(vertices) > 1
+    assert vertices[:, 0] == pytest.approx(7.2, rel=0.02)
+    others = next(lines for lines in sets if lines is not strong)
+    texts = {text.get_text() for text in figure.axes[0].texts}
+    assert len(list(others.levels)) >= 3
+    assert texts == {"equal", *(f"{np.exp(abs(level)):.3g}×" for level in others.levels)}
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["PermLLM", "MPCFormer"]
+    assert figure.axes[1].get_ylabel() == "← MPCFormer faster      PermLLM faster →"
+
+
+def trace_file(record: Record) -> Trace:
+    return file.load(Path("results/runs"), record.id)
 
 
 class Measured:
