@@ -7,7 +7,7 @@ BIN := .venv/bin
 TORCH ?= auto
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: demo test check install lock
+.PHONY: demo test check docs install lock
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -32,6 +32,14 @@ check: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+.venv/docs: .venv/installed
+	$(BIN)/pip install --quiet -e '.[docs]'
+	touch $@
+
+# The site, in site/. (With --quiet mkdocs would not count what --strict refuses.)
+docs: .venv/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # The versions of this .venv, without those of local builds, for requirements.lock.
 lock: .venv/dev
