@@ -133,6 +133,12 @@ class System(ABC):
         return 1e-2 if isinstance(workload, Generation) else 2e-3
 
     @classmethod
+    def stored_bytes(cls, workload: Workload, options: Any) -> Mapping[Role, int] | None:
+        """What each role keeps of the model's matrices from `prepare` on, in the clear, masked or
+        shared; keys count where that is all. None where there is no model, or the system does not say."""
+        return None
+
+    @classmethod
     @abstractmethod
     def cost(cls, workload: Workload, options: Any) -> dict[Phase, PhaseCost]:
         """Payload bytes and hops of one evaluation, by phase."""

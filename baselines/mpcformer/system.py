@@ -4,6 +4,7 @@ What each role learns is in the docstring of each primitive. The dealer holds ev
 online. Semi-honest, no two roles collude.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -14,7 +15,7 @@ from baselines.mpcformer import cost, plain
 from baselines.mpcformer.context import Context
 from baselines.mpcformer.encoding import decode
 from baselines.mpcformer.functions import known
-from baselines.mpcformer.memory import check_memory, resident_bytes
+from baselines.mpcformer.memory import WORD, check_memory, resident_bytes
 from baselines.mpcformer.programs import answer_frac, program
 from baselines.mpcformer.settings import Settings
 from baselines.mpcformer.warm import warm_up
@@ -89,6 +90,14 @@ class MPCFormer(System):
     def plain_model(cls, workload: Generation, seed: int, options: Settings) -> ModelForward:
         """The model with this system's own approximations in float64."""
         return plain.model(workload, seed, options)
+
+    @classmethod
+    def stored_bytes(cls, workload: Workload, options: Settings) -> Mapping[Role, int] | None:
+        """P0: W in 16 bits (32 where a weight is 0.5 or more). Where masks are reused P0 and P1 keep two
+        matrices of int64 for each besides; otherwise all masks are of a step."""
+        weights = sizes(workload).weights
+        kept = 2 * WORD * weights if options.reuse_weight_masks else 0
+        return {P0: 2 * weights + kept, P1: kept, P2: 0} if weights else None
 
     @classmethod
     def needs(cls, workload: Workload, options: Settings) -> dict[Role, Need]:

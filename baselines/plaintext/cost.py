@@ -23,14 +23,6 @@ def cost(workload: Workload) -> dict[Phase, PhaseCost]:
     }
 
 
-def weight_bytes(work: Generation) -> int:
-    """What P0 holds of a model: its distinct layers' matrices and its tables, float32."""
-    spec, layers = work.spec, 1 if work.tie_layers else work.spec.n_layers
-    inner = spec.d_ff * (3 if spec.gated else 2)
-    tables = spec.vocab * (1 if spec.family in ("gpt2", "bert") else 2)
-    return FLOAT * spec.d_model * (layers * (2 * spec.d_model + 2 * spec.d_kv + inner) + tables)
-
-
 def _given(workload: Workload) -> int:
     """Bytes of the cached rows of a layer."""
     if not isinstance(workload, Layer):

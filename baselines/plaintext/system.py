@@ -4,6 +4,7 @@ P0 computes in float32 on the model in the clear; P1's request and P0's reply cr
 every other system's messages, one each way a step. P2 has nothing to do.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -34,9 +35,8 @@ class Plaintext(System):
     @classmethod
     def check(cls, workload: Workload, options: NoOptions, user: UserInput | None = None) -> None:
         """A model's weights must fit P0's memory."""
-        if not isinstance(workload, Generation):
-            return
-        needed = cost.weight_bytes(workload)
+        stored = cls.stored_bytes(workload, options)
+        needed = stored[P0] if stored else 0
         if needed > LIMIT_BYTES:
             raise Unsupported(
                 f"the weights take {needed / 2**30:.0f} GiB at P0, more than {LIMIT_BYTES >> 30} GiB"
@@ -85,14 +85,25 @@ class Plaintext(System):
         return 0.0 if isinstance(workload, Argmax) else 1e-4
 
     @classmethod
+    def stored_bytes(cls, workload: Workload, options: NoOptions) -> Mapping[Role, int] | None:
+        """P0: float32."""
+        weights = sizes(workload, _tables(workload)).weights
+        return {P0: cost.FLOAT * weights, P1: 0, P2: 0} if weights else None
+
+    @classmethod
     def needs(cls, workload: Workload, options: NoOptions) -> dict[Role, Need]:
         """float32 weights at P0."""
         other = Footprint(380e6, element=8)
-        tied = isinstance(workload, Generation) and workload.spec.family == "gpt2"
         roles = {P0: Footprint(400e6, resident=4, element=16), P1: other, P2: other}
-        return peaks(roles, sizes(workload, tables=1 if tied else 2))
+        return peaks(roles, sizes(workload, _tables(workload)))
 
     @classmethod
     def cost(cls, workload: Workload, options: NoOptions) -> dict[Phase, PhaseCost]:
         """Closed forms of `cost`."""
         return cost.cost(workload)
+
+
+def _tables(workload: Workload) -> int:
+    """Vocabulary tables: GPT-2's head is its embedding."""
+    tied = isinstance(workload, Generation) and workload.spec.family == "gpt2"
+    return 1 if tied else 2

@@ -6,6 +6,7 @@ P1, the answer. There is no offline phase: all randomness that two roles share i
 keys, and P2's part of a truncation depends on the data.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -23,7 +24,7 @@ from baselines.puma.layer import layer_cost, share_layer_cost
 from baselines.puma.linear import share_linear_cost
 from baselines.puma.lookup import USER
 from baselines.puma.maximum import argmax_cost
-from baselines.puma.memory import check_memory
+from baselines.puma.memory import check_memory, weight_bytes
 from baselines.puma.programs import program
 from baselines.puma.rounds import drive
 from baselines.puma.share import decode
@@ -108,6 +109,12 @@ class Puma(System):
         if isinstance(workload, Argmax):
             return 0.0
         return 1e-2 if isinstance(workload, Generation) else 1e-3
+
+    @classmethod
+    def stored_bytes(cls, workload: Workload, options: NoOptions) -> Mapping[Role, int] | None:
+        """Two of the three shares of each weight at every role."""
+        size = weight_bytes(workload)
+        return dict.fromkeys(ROLES, size) if size else None
 
     @classmethod
     def needs(cls, workload: Workload, options: NoOptions) -> dict[Role, Need]:

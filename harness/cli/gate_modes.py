@@ -11,12 +11,12 @@ from harness.cli.verb_run import compose_points
 from harness.config.schema import GenerateConfig, RunConfig
 from harness.errors import ConfigError, GateFailure
 from harness.gate import outputs, self_test
-from harness.gate.baseline import Baseline, Row, default_rows, load, machine_of
+from harness.gate.baseline import Baseline, Row, default_rows, load
 from harness.gate.check import Result, Timing, check_row
 from harness.gate.measure import Sides, checkout
 from harness.gate.update import updated
 from harness.progress import Progress
-from harness.records.environment import environment
+from harness.records.environment import environment, machine_of
 from harness.version import REPO
 
 Finish = Callable[[], int]

@@ -77,9 +77,8 @@ def run_points(configs: Sequence[RunConfig], call: Call = DEFAULT_CALL) -> list[
     if call.config.sweep.order == "shuffled":
         configs = runs.shuffled(configs, call.config.sweep.seed)
     plan = runs.plan(configs)
-    if plan.stored:
-        total = len(plan.stored) + len(plan.pending)
-        print(f"{len(plan.stored)} of {total} runs are stored already; force=true measures again")
+    for line in runs.stored_messages(plan):
+        print(line)
     progress = make_progress()
     try:
         source = _source(plan, call, progress)

@@ -13,6 +13,7 @@ from harness.errors import ConfigError, unknown
 from harness.records import export, store
 from harness.records import query as rows
 from harness.records.record import Record, Status
+from harness.records.selection import newest
 
 ID = re.compile("[0-9a-f]{4,16}")
 DEFAULT_DIR = str(RunConfig.results_dir)
@@ -29,7 +30,8 @@ examples:
 """
 # harness.report.pivot.VALUES, which is slow to import
 VALUES = (
-    "online", "offline", "prepare", "first_token", "per_token", "bytes", "hops", "error",
+    "online", "offline", "prepare", "sum", "steady_state", "first_token", "per_token", "bytes",
+    "hops", "error", "exact_error",
 )  # fmt: skip
 
 
@@ -43,6 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", metavar="FILE", help="write json, csv or parquet to a file, whole or not at all"
     )
+    parser.add_argument(
+        "--all", action="store_true", help="also results that newer ones of the same run replace"
+    )
     parser.add_argument("--steps", action="store_true", help="token by token, of whole models")
     parser.add_argument(
         "--pivot",
@@ -54,7 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--value",
         choices=VALUES,
         default="online",
-        help="of a pivot; times are medians, bytes and hops those of the online phase. Default: online",
+        help="of a pivot; times are medians, bytes and hops those of the online phase; sum: online and "
+        "offline; steady_state: the longer of these, where offline runs ahead (computed). Default: online",
     )
     add_filters(parser)
 
@@ -76,7 +82,8 @@ def run(args: argparse.Namespace) -> int:
     _check_output(args.format, args.output)
     folder, filters = split_folder(args.arguments)
     ids = [text for text in filters if ID.fullmatch(text)]
-    records = chosen(folder, [text for text in filters if text not in ids], ids)
+    others = [text for text in filters if text not in ids]
+    records = chosen(folder, others, ids, args.all)
     if args.format != "table":
         _export(_content(records, args), args.output)
     elif not records:
@@ -107,10 +114,13 @@ def split_folder(arguments: Sequence[str]) -> tuple[Path, list[str]]:
     return Path(folders[-1] if folders else DEFAULT_DIR), filters
 
 
-def chosen(folder: Path, filters: Sequence[str], ids: Sequence[str] = ()) -> list[Record]:
-    """The records of `folder` that pass all `filters`, and whose ids begin as one of `ids` where there
-    are any. Raises ConfigError."""
+def chosen(
+    folder: Path, filters: Sequence[str], ids: Sequence[str] = (), replaced: bool = False
+) -> list[Record]:
+    """The newest records of `folder` that pass all `filters`, and whose ids begin as one of `ids` where
+    there are any; with `replaced` the older ones too. Raises ConfigError."""
     records = store.load_all(folder)
+    records = records if replaced else newest(records)
     for text in ids:
         if not any(record.id.startswith(text) for record in records):
             raise ConfigError(text, f"no record in {folder} has an id that begins so")

@@ -12,13 +12,26 @@ from harness.config.systems import system_schema
 from harness.errors import ConfigError
 from protocols.options import NO_EFFECT
 
-# What a run's numbers do not depend on: where they go, and why they were measured (again).
-NOT_IDENTITY = ("results_dir", "force", "memory")
-MEETING = (
-    "listen",
-    "secret_file",
-    "wait_s",
-)  # of a runner: how parties and harness find each other
+# Keys that cannot change a number, with all that lies under them: where results go and why they are
+# measured (again), what is looked at before, how long to wait, whether a link outside tolerance ends a
+# run, a citation, and how parties and harness find each other. `trace` is not among them: the recorder
+# works inside the timed part.
+QUIET_KEYS = (
+    "results_dir",
+    "force",
+    "memory",
+    "timeout_s",
+    "calibration",
+    "network.source",
+    "runner.listen",
+    "runner.secret_file",
+    "runner.wait_s",
+)
+
+
+def is_quiet(key: str) -> bool:
+    """Whether a dotted key cannot change a number."""
+    return any(key == quiet or key.startswith(f"{quiet}.") for quiet in QUIET_KEYS)
 
 
 def resolved(config: RunConfig) -> dict[str, Any]:
@@ -27,15 +40,11 @@ def resolved(config: RunConfig) -> dict[str, Any]:
 
 
 def config_hash(config: RunConfig) -> str:
-    """16 hex digits over everything that decides what a run does."""
+    """16 hex digits over every key that can change a number."""
     data = resolved(config)
-    for key in NOT_IDENTITY:
-        del data[key]
-    del data["network"]["source"]  # a citation
-    for key in ("max_age_s", "patience_s"):
-        del data["calibration"][key]
-    for key in MEETING:
-        data["runner"].pop(key, None)
+    for key in QUIET_KEYS:
+        group, _, inner = key.rpartition(".")
+        (data[group] if group else data).pop(inner, None)
     for option in fields(system_schema(config.system.name)):
         if option.metadata.get(NO_EFFECT):
             del data["system"][option.name]

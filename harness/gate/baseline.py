@@ -17,8 +17,6 @@ from harness.registry import OURS
 
 SCHEMA = 2  # 2: times over the emulated link as it is since records of schema 2
 THRESHOLD = 1.05  # a row's, unless it says otherwise
-# What makes times comparable: the keys of a record's environment that tell machines apart.
-MACHINE_KEYS = ("cpu_model", "cores", "usable_cores", "memory_bytes", "governor", "kernel")
 LINK = ("network.rtt_ms=1", "network.rate_mbit=1000", "repeat=10", "warmup=2", "threads=1")
 WORKLOADS = {
     "argmax": ("experiment=argmax", "experiment.n=1000"),
@@ -89,11 +87,6 @@ def default_rows() -> tuple[Row, ...]:
         for workload, arguments in WORKLOADS.items()
         for system in OURS
     )
-
-
-def machine_of(environment: Mapping[str, Any]) -> dict[str, Any]:
-    """The machine of a record's environment, as far as that tells."""
-    return {key: environment.get(key) for key in MACHINE_KEYS}
 
 
 def made_by(environment: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,10 +5,11 @@ from dataclasses import replace
 
 from harness.config.schema import RunConfig
 from harness.errors import GateFailure
-from harness.gate.baseline import Baseline, Row, counts_of, machine_of, made_by
+from harness.gate.baseline import Baseline, Row, counts_of, made_by
 from harness.gate.check import lenient, link_held
 from harness.gate.measure import Bench
 from harness.progress import Progress
+from harness.records.environment import machine_of
 from harness.records.record import Record
 from harness.records.stats import format_ns
 

@@ -65,12 +65,19 @@ class Awaited:
 
     config: RunConfig
     path: Path
-    before: tuple[int, int] | None
+    before: store.Stamp
     job: "submitit.Job[None]"
 
     def record(self) -> Record | None:
         """The new record, if it has come."""
-        return None if _stamp(self.path) in (None, self.before) else store.load_or_warn(self.path)
+        return (
+            None if store.stamp(self.path) in (None, self.before) else store.load_or_warn(self.path)
+        )
+
+    def stored(self) -> Record | None:
+        """A result that another call had stored before the job came to it."""
+        found = None if self.config.force else store.finished(self.path)
+        return found if found and runs.why_again(self.config, found) is None else None
 
 
 def measured_by_jobs(plan: runs.Plan, call: Call, progress: Progress) -> runs.Measured:
@@ -105,11 +112,8 @@ def _submit(
     executor: submitit.AutoExecutor, configs: Sequence[RunConfig], call: Call
 ) -> dict[str, Awaited]:
     ids = [config_hash(config) for config in configs]
-    paths = [
-        store.path_of(Path(config.results_dir), config.experiment.name, record_id)
-        for config, record_id in zip(configs, ids, strict=True)
-    ]
-    before = [_stamp(path) for path in paths]
+    paths = [runs.path_of(config) for config in configs]
+    before = [store.stamp(path) for path in paths]
     try:
         job = executor.submit(Chunk(configs, call.config.continue_on_error))
     except (RuntimeError, OSError) as error:
@@ -129,7 +133,7 @@ def _gathered(
         for record_id, entry in list(awaited.items()):
             record = entry.record()
             if record is None and entry.job.job_id in ended:
-                record = _lost(record_id, entry)
+                record = entry.stored() or _lost(record_id, entry)
             if record is None:
                 continue
             del awaited[record_id]
@@ -165,7 +169,7 @@ def _lost(record_id: str, entry: Awaited) -> Record:
         logs={"job": log},
     )
     folder = Path(config.results_dir)
-    if store.finished(folder, config.experiment.name, record_id) is None:
+    if store.finished(entry.path) is None:
         store.save(folder, record)
     return record
 
@@ -200,14 +204,6 @@ def _named(parameters: dict[str, Any], cluster: str, shared: set[str]) -> dict[s
     return {
         key if key in shared else f"{cluster}_{key}": value for key, value in parameters.items()
     }
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    """What changes when a file is replaced; None where there is none."""
-    with suppress(FileNotFoundError):
-        found = path.stat()
-        return found.st_ino, found.st_mtime_ns
-    return None
 
 
 def _refresh(folders: set[Path]) -> None:

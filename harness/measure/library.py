@@ -1,5 +1,6 @@
 """Runs from a program: what `permbench run` does, without a command line."""
 
+import sys
 from typing import TYPE_CHECKING
 
 from harness.config.compose import compose_all
@@ -28,6 +29,9 @@ def run(*overrides: str, multirun: bool = False, quiet: bool = False) -> "pd.Dat
     for config in plan.pending.values():
         require(config)
     require_resources(plan.pending.values())
+    if not quiet:
+        for line in sweep.stored_messages(plan):
+            print(line, file=sys.stderr)
     progress: Progress = SilentProgress() if quiet else make_progress()
     try:
         measured = list(sweep.measured_here(plan, Session, progress))

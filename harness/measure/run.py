@@ -43,6 +43,7 @@ from harness.records.record import (
     Status,
     StepRecord,
 )
+from harness.records.sources import sources
 from harness.registry import system_class
 from harness.replay import trace_file
 from harness.version import REPO
@@ -117,6 +118,12 @@ class Run:
             cfg.key_seed,
             check_memory=cfg.memory.check and cfg.runner.name == "remote",
         )
+
+    @cached_property
+    def stored_bytes(self) -> dict[str, int] | None:
+        """What each role keeps of the model, as the system declares it."""
+        stored = self.system.stored_bytes(self.workload, self.options)
+        return None if stored is None else {str(role): size for role, size in stored.items()}
 
     def check(self) -> None:
         """Raise Unsupported for a workload that the system cannot compute."""
@@ -255,9 +262,11 @@ def record_of(run: Run, outcome: Outcome, links: MeasuredLinks | None = None) ->
         phases=outcome.phases,
         steps=outcome.steps,
         correctness=outcome.correctness,
-        environment=environment(REPO) | {"image": links.image if links else None},
+        environment=environment(REPO)
+        | {"image": links.image if links else None, "sources": sources(config.system.name)},
         logs=outcome.logs | _link_log(links),
         generated=outcome.generated,
+        stored_bytes=run.stored_bytes if outcome.phases else None,
     )
 
 

@@ -1,7 +1,13 @@
-"""One call's runs: what is stored already is skipped, the rest is measured and saved one by one."""
+"""One call's runs: what is stored already is skipped, the rest is measured and saved one by one.
+
+A stored result counts where this code made it, over a link within tolerance unless the run asks for less.
+Two calls at once in one folder share the work: what another process measures is left to it.
+"""
 
 import random
-from collections.abc import Callable, Generator, Sequence
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +19,17 @@ from harness.errors import spell
 from harness.progress import Progress
 from harness.records import query as rows
 from harness.records import store
+from harness.records.environment import environment, machine_of
 from harness.records.record import OUTSIDE, Record
+from harness.records.run_lock import locked
+from harness.records.selection import commit_text, outside
+from harness.records.sources import sources
 from harness.records.stats import format_bytes, format_spread
+from harness.version import REPO
 
 BAD = ("failed", "timeout", "incorrect")
+AGAIN = "force=true measures again"
+POLL_S = 0.5  # for a run that another process measures
 NAMED = 3  # of the runs that were not reached
 Measured = Generator[Record, None, None]  # saved records, as they come
 
@@ -39,29 +52,64 @@ SessionFactory = Callable[[], AbstractContextManager[Runs]]
 
 @dataclass(frozen=True)
 class Plan:
-    """The distinct runs of one call, by id: those with a stored result, those to measure, and what
-    to call each of them."""
+    """The distinct runs of one call, by id: those with a stored result, those to measure, what to call
+    each of them, why those with a result that does not count are measured again, and what stood in
+    the place of those to measure."""
 
     stored: dict[str, Record]
     pending: dict[str, RunConfig]
     titles: dict[str, str]
+    again: dict[str, str]
+    before: dict[str, store.Stamp]
 
 
 def plan(configs: Sequence[RunConfig]) -> Plan:
     """Split `configs` by what the store holds. Raises ConfigError for a useless results_dir."""
-    stored: dict[str, Record] = {}
-    pending: dict[str, RunConfig] = {}
+    made = Plan({}, {}, titles(configs), {}, {})
     for config in configs:
-        folder, record_id = Path(config.results_dir), config_hash(config)
-        store.check_writable(folder)
-        # A generation is asked for its text, which is printed as it comes.
-        again = config.force or isinstance(config.experiment, GenerateConfig)
-        found = None if again else store.finished(folder, config.experiment.name, record_id)
-        if found is None:
-            pending[record_id] = config
-        else:
-            stored[record_id] = found
-    return Plan(stored, pending, titles(configs))
+        record_id, path = config_hash(config), path_of(config)
+        store.check_writable(Path(config.results_dir))
+        found = store.finished(path)
+        again = _asks_again(config) or (found and why_again(config, found))
+        if found and not again:
+            made.stored[record_id] = found
+            continue
+        made.pending[record_id], made.before[record_id] = config, store.stamp(path)
+        if found and isinstance(again, str):
+            made.again[record_id] = again
+    return made
+
+
+def path_of(config: RunConfig) -> Path:
+    """Where the record of a configuration belongs."""
+    return store.path_of(Path(config.results_dir), config.experiment.name, config_hash(config))
+
+
+def _asks_again(config: RunConfig) -> bool:
+    # A generation is asked for its text, which is printed as it comes.
+    return config.force or isinstance(config.experiment, GenerateConfig)
+
+
+def why_again(config: RunConfig, found: Record) -> str | None:
+    """Why a stored result does not count for `config`; None where it does."""
+    if found.environment.get("sources") != sources(config.system.name):
+        made = f"commit {commit_text(found)}, {str(found.environment.get('date'))[:10]}"
+        return f"stored, but made by other code ({made})"
+    if outside(found) and config.calibration.strict:
+        return "stored, but over a link outside tolerance (calibration.strict=false)"
+    return None
+
+
+def stored_messages(plan: Plan) -> Iterator[str]:
+    """What the store holds of a plan, in lines for people."""
+    total = len(plan.stored) + len(plan.pending)
+    if plan.stored:
+        here = machine_of(environment(REPO))
+        others = sum(machine_of(record.environment) != here for record in plan.stored.values())
+        elsewhere = f", {others} of them on another machine" if others else ""
+        yield f"{len(plan.stored)} of {total} runs are stored already{elsewhere}; " + AGAIN
+    for reason, count in Counter(plan.again.values()).items():
+        yield f"{count} of {total} runs: {reason}: measured again"
 
 
 def titles(configs: Sequence[RunConfig]) -> dict[str, str]:
@@ -84,15 +132,56 @@ def shuffled(configs: Sequence[RunConfig], seed: int) -> list[RunConfig]:
 
 
 def measured_here(plan: Plan, session_factory: SessionFactory, progress: Progress) -> Measured:
-    """Measure and save one configuration after the other. An interrupt's record is saved too."""
+    """Measure and save one configuration after the other. An interrupt's record is saved too.
+
+    Runs that other processes measure meanwhile come last: their records, or where these do not count
+    a measurement of ours.
+    """
     if not plan.pending:
         return
+    left: list[str] = []
     with session_factory() as session:
-        for index, (record_id, config) in enumerate(plan.pending.items(), start=1):
-            progress.run(index, len(plan.pending), plan.titles[record_id])
-            record = _measure_one(config, session, progress)
-            progress.done(summary(record, plan.titles[record_id]))
-            yield record
+        for place, record_id in enumerate(plan.pending, start=1):
+            progress.run(place, len(plan.pending), plan.titles[record_id])
+            found = _attempt(plan, record_id, session, progress)
+            if isinstance(found, str):
+                progress.stage(f"left to {found}, which measures it")
+                left.append(record_id)
+            else:
+                yield found
+        for record_id in left:
+            yield _awaited(plan, record_id, session, progress)
+
+
+def _awaited(plan: Plan, record_id: str, session: Runs, progress: Progress) -> Record:
+    """The record of a run that another process measures, once that has ended."""
+    place = list(plan.pending).index(record_id) + 1
+    progress.run(place, len(plan.pending), plan.titles[record_id])
+    while isinstance(found := _attempt(plan, record_id, session, progress), str):
+        progress.stage(f"waiting for {found}, which measures it")
+        time.sleep(POLL_S)
+    return found
+
+
+def _attempt(plan: Plan, record_id: str, session: Runs, progress: Progress) -> Record | str:
+    """The new record of a run, or which other process measures it."""
+    config = plan.pending[record_id]
+    with locked(path_of(config)) as holder:
+        if holder:
+            return holder
+        record = taken_since(plan, record_id) or _measure_one(config, session, progress)
+    progress.done(summary(record, plan.titles[record_id]))
+    return record
+
+
+def taken_since(plan: Plan, record_id: str) -> Record | None:
+    """A result that counts and that another process has stored since the plan was made."""
+    config = plan.pending[record_id]
+    path = path_of(config)
+    if isinstance(config.experiment, GenerateConfig) or store.stamp(path) == plan.before[record_id]:
+        return None
+    found = store.finished(path)
+    return found if found and why_again(config, found) is None else None
 
 
 def collect(records: Measured, continue_on_error: bool) -> list[Record]:
@@ -140,7 +229,7 @@ def _measure_one(config: RunConfig, session: Runs, progress: Progress) -> Record
     except KeyboardInterrupt as interrupt:
         partial: Record | None = getattr(interrupt, "record", None)
         # A result from before (force=true) is worth more than the note that nothing came of this.
-        if partial and store.finished(folder, config.experiment.name, partial.id) is None:
+        if partial and store.finished(path_of(config)) is None:
             store.save(folder, partial)
         raise
     store.save(folder, record)
@@ -157,7 +246,7 @@ def summary(record: Record, title: str) -> str:
     payload = format_bytes(rows.payload_bytes(record, "online"))
     hops = record.phases["online"].hops
     tail = f": {format_spread(online)}, {payload}, {hops} hops"
-    off = ", link outside tolerance" if record.network.within_tolerance is False else ""
+    off = ", link outside tolerance" if outside(record) else ""
     return head + tail + off + (f" · {record.error}" if record.error else "")
 
 

@@ -1,7 +1,8 @@
-"""Every answer against the plaintext one."""
+"""Every answer against the plaintext one: what the system says it computes, and the exact one."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -9,41 +10,59 @@ from torch import Tensor
 from harness.parties.job import Job
 from harness.records.record import Correctness
 from protocols.inputs import prompt_tokens
+from protocols.plain import answer
 from protocols.system import PlainRun, System
 from protocols.workload import Argmax, Generation, Layer, UserInput, Workload
 
 LEFT_OUT = 16  # largest values of a row of activations or logits that may not hide the others
 
 Steps = Sequence[Tensor]  # the revealed answer of each step of one evaluation
-
-
-Asked = tuple[type[System], Workload, int, Any]
+Tokens = tuple[int, ...]
+Asked = tuple[Workload, int, Any]
 
 
 class Answers:
-    """Checks revealed answers; remembers the plaintext answer of the last workload."""
+    """Checks revealed answers; remembers the last workload's plaintext answers: that of the system, and
+    the exact one, which all systems share."""
 
     def __init__(self) -> None:
-        self._known: tuple[Asked, Tensor] | None = None
+        self._own: tuple[type[System], Asked, Tensor] | None = None
+        self._exact: tuple[Asked, Tensor] | None = None
 
     def check(self, system: type[System], job: Job, revealed: Sequence[Steps]) -> Correctness:
         """The worst error over all evaluations; `revealed` holds each one's steps."""
         workload, tolerance = job.workload, system.tolerance(job.workload)
         if isinstance(workload, Generation):
             return _check_generation(system, job, workload, revealed)
-        right = self._right(system, job)
+        answers = [answer for (answer,) in revealed]
+        own = self._own_answer(system, job)
+        exact = self._exact_answer(job) if approximates(system, "plaintext") else own
         if isinstance(workload, Argmax):
-            wrong = float(sum(int(got) != int(right) for (got,) in revealed))
-            return Correctness("wrong indices", wrong, tolerance, wrong <= tolerance)
+            metric = "wrong indices"
+            wrong, far = (
+                float(sum(int(a) != int(right) for a in answers)) for right in (own, exact)
+            )
+            return Correctness(metric, wrong, tolerance, wrong <= tolerance, far)
         error = relative_error if isinstance(workload, Layer) else relative_rms
-        worst = max(error(got, right) for (got,) in revealed)
-        return Correctness("relative rms", worst, tolerance, worst <= tolerance)
+        worst, far = (max(error(a, right) for a in answers) for right in (own, exact))
+        return Correctness("relative rms", worst, tolerance, worst <= tolerance, far)
 
-    def _right(self, system: type[System], job: Job) -> Tensor:
-        asked = (system, job.workload, job.seed, job.options)
-        if self._known is None or self._known[0] != asked:
-            self._known = (asked, system.plaintext(job.workload, job.seed, job.options))
-        return self._known[1]
+    def _own_answer(self, system: type[System], job: Job) -> Tensor:
+        asked: Asked = (job.workload, job.seed, job.options)
+        if self._own is None or self._own[:2] != (system, asked):
+            self._own = (system, asked, system.plaintext(*asked))
+        return self._own[2]
+
+    def _exact_answer(self, job: Job) -> Tensor:
+        asked: Asked = (job.workload, job.seed, None)
+        if self._exact is None or self._exact[0] != asked:
+            self._exact = (asked, answer(job.workload, job.seed))
+        return self._exact[1]
+
+
+def approximates(system: type[System], method: str) -> bool:
+    """Whether a system has a plaintext of its own, in the place of the exact one."""
+    return getattr(system, method).__func__ is not getattr(System, method).__func__
 
 
 def _check_generation(
@@ -54,28 +73,55 @@ def _check_generation(
     A greedy token that is not plaintext's likeliest makes the run incorrect whatever the error.
     """
     seed, tolerance, user = job.seed, system.tolerance(work), job.user or UserInput()
-    plain = system.plain_model(work, seed, job.options)
     prompt = user.prompt or prompt_tokens(work.spec, work.prompt_len, seed)
-    if work.spec.family == "bert":
-        right = plain.encode(prompt)
-        worst = max(relative_error(got, right) for (got,) in revealed)
-        return Correctness("relative rms of hidden states", worst, tolerance, worst <= tolerance)
-    worst, wrong, known = 0.0, 0, dict[tuple[int, ...], Tensor]()
-    for steps in revealed:
-        tokens = tuple(int(step[0]) for step in steps)
-        if tokens not in known:
-            known[tokens] = _forced(plain, prompt, tokens)
-        right = known[tokens]
-        worst = max(worst, relative_error(torch.stack([step[1:] for step in steps]), right))
-        if user.sampling.temperature == 0:
-            wrong += int((right.argmax(-1) != torch.tensor(tokens)).sum())
-    metric = f"relative rms of logits, {wrong} tokens differ" if wrong else "relative rms of logits"
-    return Correctness(metric, worst, tolerance, worst <= tolerance and not wrong)
+    outputs = [_Output.of(work, steps) for steps in revealed]
+    own = _forced(system.plain_model(work, seed, job.options), prompt, outputs)
+    exact = own
+    if approximates(system, "plain_model"):
+        exact = _forced(System.plain_model(work, seed, None), prompt, outputs)
+    worst, far = (
+        max(relative_error(o.values, rows[o.tokens]) for o in outputs) for rows in (own, exact)
+    )
+    wrong = 0
+    if user.sampling.temperature == 0:
+        wrong = sum(o.differing(own[o.tokens]) for o in outputs)
+    metric = "relative rms of " + ("hidden states" if work.spec.family == "bert" else "logits")
+    metric += f", {wrong} tokens differ" if wrong else ""
+    return Correctness(metric, worst, tolerance, worst <= tolerance and not wrong, far)
 
 
-def _forced(plain: PlainRun, prompt: Sequence[int], tokens: Sequence[int]) -> Tensor:
-    """Plaintext logits (len(tokens), vocab) where the given tokens were picked."""
+@dataclass(frozen=True)
+class _Output:
+    """What one evaluation of a model gave: its tokens (none of BERT), and float64 logits
+    (len(tokens), vocab) or hidden states."""
+
+    tokens: Tokens
+    values: Tensor
+
+    @classmethod
+    def of(cls, work: Generation, steps: Steps) -> Self:
+        """From the revealed answer of each step."""
+        if work.spec.family == "bert":
+            (values,) = steps
+            return cls((), values)
+        return cls(tuple(int(s[0]) for s in steps), torch.stack([s[1:] for s in steps]))
+
+    def differing(self, right: Tensor) -> int:
+        """How many tokens are not the likeliest of plaintext's logits."""
+        return int((right.argmax(-1) != torch.tensor(self.tokens)).sum()) if self.tokens else 0
+
+
+def _forced(
+    plain: PlainRun, prompt: Sequence[int], outputs: Sequence[_Output]
+) -> dict[Tokens, Tensor]:
+    """What `plain` gives where the tokens of each output were picked, by these tokens."""
+    return {tokens: _walked(plain, prompt, tokens) for tokens in {o.tokens for o in outputs}}
+
+
+def _walked(plain: PlainRun, prompt: Sequence[int], tokens: Tokens) -> Tensor:
     plain.reset()
+    if not tokens:
+        return plain.encode(prompt)
     rows = [plain.step(prompt)]
     rows += [plain.step([token]) for token in tokens[:-1]]
     return torch.stack(rows)

@@ -5,9 +5,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from harness.config.network import ROLE_NAMES
 from harness.errors import ConfigError, rejected
 from harness.records.query import TIMED_PHASES, experiment, flat_row
 from harness.records.record import Record
+from harness.records.selection import newest
 from harness.records.store import load_all
 
 if TYPE_CHECKING:
@@ -39,22 +41,32 @@ COLUMNS: dict[str, str] = {
         for key, what in _OF_PHASE.items()
     },
     "correctness.metric": "how the answer was compared with plaintext",
-    "correctness.value": "largest error over all evaluations, in that metric",
+    "correctness.value": "largest error over all evaluations, in that metric, against the system's own "
+    "approximation",
+    "correctness.exact": "the same against the exact model in float64",
     "correctness.tolerance": "largest error that is accepted",
     "correctness.ok": "whether the answer was right",
     "within_tolerance": "whether calibration found every link as its profile says",
+    **{f"stored_bytes.{role}": f"what {role} keeps of the model, bytes" for role in ROLE_NAMES},
     "environment.date": "when it was measured, UTC",
     "environment.cpu_model": "processor",
-    "environment.cores": "cores that the harness may use",
+    "environment.cores": "cores of the machine",
+    "environment.usable_cores": "cores that the harness may use",
+    "environment.memory_bytes": "memory of the machine, bytes",
+    "environment.governor": "the processor's frequency governor",
     "environment.kernel": "operating system's kernel",
     "environment.python": "version of Python",
     "environment.git.commit": "commit of the code",
     "environment.git.dirty": "whether the code had changes beside that commit",
+    "environment.sources.code": "digest of the code that can change a number",
 }
 
 
-def load(folder: str | Path = "results/runs", rows: Rows = "runs") -> "pd.DataFrame":
-    """Every readable record of `folder` as a table.
+def load(
+    folder: str | Path = "results/runs", rows: Rows = "runs", replaced: bool = False
+) -> "pd.DataFrame":
+    """The newest record of each run and machine in `folder` as a table; with `replaced` the older ones
+    too. Rows whose `environment.sources.code` or machine differ were not made alike.
 
     rows: "runs", a row a record, in the columns of `COLUMNS` and one for each configuration key;
     "samples", a row a measured evaluation (id, experiment, system, sample, and the wall time of each
@@ -67,7 +79,8 @@ def load(folder: str | Path = "results/runs", rows: Rows = "runs") -> "pd.DataFr
         raise ConfigError("folder", f"{path} is not a folder")
     if rows not in ("runs", "samples", "steps"):
         raise rejected("rows", rows, "runs, samples or steps")
-    return frame(load_all(path), rows)
+    records = load_all(path)
+    return frame(records if replaced else newest(records), rows)
 
 
 def frame(records: Sequence[Record], rows: Rows = "runs") -> "pd.DataFrame":

@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -25,6 +26,8 @@ PACKAGES = (
     "psutil",
     "rich",
 )
+# What tells machines apart, as far as their numbers go.
+MACHINE_KEYS = ("cpu_model", "cores", "usable_cores", "memory_bytes", "governor", "kernel")
 GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 
 
@@ -50,6 +53,11 @@ def environment(repo_root: Path) -> dict[str, Any]:
         "git": git_state(repo_root),
         "image": None,
     }
+
+
+def machine_of(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """The machine of a record's environment, as far as that tells."""
+    return {key: environment.get(key) for key in MACHINE_KEYS}
 
 
 def cpu_model() -> str | None:

@@ -6,22 +6,14 @@ from itertools import groupby
 from typing import Any
 
 from harness.config.groups import GROUPS
-from harness.config.identity import NOT_IDENTITY
+from harness.config.identity import is_quiet
+from harness.config.network import ROLE_NAMES
 from harness.config.schema import EXPERIMENTS
 from harness.errors import ConfigError, unknown
+from harness.records.environment import MACHINE_KEYS
 from harness.records.record import PhaseRecord, Record
 from harness.records.stats import Spread, spread
 
-# Keys that leave the numbers of a run that ended well as they are.
-CALIBRATION_KEYS = ("calibration.strict", "calibration.max_age_s", "calibration.patience_s")
-QUIET_KEYS = (
-    *NOT_IDENTITY,
-    "memory.check",
-    "network.source",
-    "timeout_s",
-    "trace",
-    *CALIBRATION_KEYS,
-)
 TIMED_PHASES = ("online", "offline", "prepare")
 
 
@@ -53,6 +45,26 @@ def phase_spread(record: Record, phase: str) -> Spread | None:
     return None if found is None else spread(found.wall_ns)
 
 
+def online_and_offline_ns(record: Record) -> tuple[float, float] | None:
+    """Median times, each as it was measured: a phase that was not shaped at full speed. None if either
+    was not."""
+    online, offline = phase_spread(record, "online"), phase_spread(record, "offline")
+    return (online.median, offline.median) if online and offline else None
+
+
+def sum_ns(record: Record) -> float | None:
+    """Median online and offline time together."""
+    times = online_and_offline_ns(record)
+    return None if times is None else sum(times)
+
+
+def steady_ns(record: Record) -> float | None:
+    """The longer of median online and offline time: what an evaluation takes where the offline work
+    of the next ones runs ahead (computed, not measured)."""
+    times = online_and_offline_ns(record)
+    return None if times is None else max(times)
+
+
 def payload_bytes(record: Record, phase: str) -> int:
     """Payload bytes of all roles in one evaluation's phase."""
     return sum(traffic.payload_bytes for traffic in _traffic(record.phases.get(phase)))
@@ -65,10 +77,11 @@ def flat_row(record: Record) -> dict[str, Any]:
     for name in TIMED_PHASES:
         row |= {f"{name}.{key}": value for key, value in _phase_row(record, name).items()}
     if record.correctness is not None:
-        keys = ("metric", "value", "tolerance", "ok")
+        keys = ("metric", "value", "exact", "tolerance", "ok")
         row |= {f"correctness.{key}": getattr(record.correctness, key) for key in keys}
     row["within_tolerance"] = record.network.within_tolerance
-    keep = ("date", "cpu_model", "cores", "kernel", "python", "git.commit", "git.dirty")
+    row |= {f"stored_bytes.{role}": (record.stored_bytes or {}).get(role) for role in ROLE_NAMES}
+    keep = (*MACHINE_KEYS, "date", "python", "git.commit", "git.dirty", "sources.code")
     environment = flatten(record.environment)
     return row | {f"environment.{key}": environment.get(key) for key in keep}
 
@@ -173,7 +186,7 @@ def _phase_row(record: Record, name: str) -> dict[str, Any]:
 
 
 def _counts(key: str) -> bool:
-    return key not in QUIET_KEYS and not key.startswith("experiment.")
+    return not is_quiet(key) and not key.startswith("experiment.")
 
 
 def _varies(key: str, flats: Sequence[Mapping[str, Any]]) -> bool:

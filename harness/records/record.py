@@ -11,10 +11,8 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Self, get_args
 
 from harness.errors import RecordError
+from harness.records.migrate import SCHEMA, migrated
 
-# 2: a frame's header is shorter, and the emulated link stands at the receiver. Records of before would
-# mix with ones that they cannot be compared with.
-SCHEMA = 2
 OUTSIDE = "link outside tolerance"  # how the error of a refused run begins
 REMEDY = (
     "wait until other programs are done (permbench doctor), choose a network that this machine carries "
@@ -74,12 +72,17 @@ class StepRecord:
 
 @dataclass(frozen=True)
 class Correctness:
-    """The answer against plaintext: `ok` is value ≤ tolerance, over all samples."""
+    """The answer against plaintext: `ok` is value ≤ tolerance, over all samples.
+
+    value: against what the system says it computes, with its own approximations. exact: the same metric
+    against the exact model in float64; None where it was not measured.
+    """
 
     metric: str
     value: float
     tolerance: float
     ok: bool
+    exact: float | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,11 @@ class NetworkRecord:
 
 @dataclass(frozen=True)
 class Record:
-    """One run, finished or failed. generated: of `generate`, prompt, tokens and text."""
+    """One run, finished or failed.
+
+    generated: of `generate`, prompt, tokens and text. stored_bytes: by role, what it keeps of the model
+    from `prepare` on, as the system declares it; None where it does not.
+    """
 
     id: str
     config: dict[str, Any]
@@ -113,6 +120,7 @@ class Record:
     environment: dict[str, Any]
     logs: dict[str, list[str]] = field(default_factory=dict)
     generated: dict[str, Any] | None = None
+    stored_bytes: dict[str, int] | None = None
     schema: int = SCHEMA
 
     def to_json(self) -> str:
@@ -130,12 +138,11 @@ class Record:
 
     @classmethod
     def from_dict(cls, data: Any) -> Self:
-        """A record from parsed JSON. Raises RecordError."""
-        if not isinstance(data, dict) or data.get("schema") != SCHEMA:
-            found = data.get("schema") if isinstance(data, dict) else type(data).__name__
-            raise RecordError(f"schema {found}, this version reads schema {SCHEMA}; measure again")
+        """A record from parsed JSON of this schema or an older one. Raises RecordError."""
+        if not isinstance(data, dict):
+            raise RecordError(f"not a record: {type(data).__name__}")
         try:
-            return cls(**_record_fields(data))
+            return cls(**_record_fields(migrated(data)))
         except (TypeError, ValueError, KeyError, AttributeError) as error:
             raise RecordError(f"not a record: {error}") from None
 
@@ -166,7 +173,8 @@ def _role(data: Mapping[str, Any]) -> RolePhase:
 
 
 def _correctness(data: Mapping[str, Any]) -> Correctness:
-    numbers = {key: float(data[key]) for key in ("value", "tolerance")}
+    keys = ("value", "tolerance", "exact")
+    numbers = {key: float(data[key]) for key in keys if data[key] is not None}
     return Correctness(**{**data, **numbers})
 
 

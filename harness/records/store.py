@@ -1,7 +1,14 @@
-"""Where records live: <results_dir>/<experiment>/<id>.json, each written whole or not at all."""
+"""Where records live: <results_dir>/<experiment>/<id>.json, each written whole or not at all.
 
+A result that another record of the same run replaces is kept beside it, as <id>.<digest>.json, the
+digest being of its content.
+"""
+
+import hashlib
 import os
 import sys
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -10,6 +17,8 @@ from harness.records.record import Record
 
 # Results; a run that ended in any other way is worth another try.
 FINISHED = ("ok", "unsupported")
+KEPT_DIGITS = 8
+Stamp = tuple[int, int] | None
 
 
 def path_of(results_dir: Path, experiment: str, record_id: str) -> Path:
@@ -18,11 +27,24 @@ def path_of(results_dir: Path, experiment: str, record_id: str) -> Path:
 
 
 def save(results_dir: Path, record: Record) -> Path:
-    """Write `record` atomically and return its path. A crash leaves the old file or none."""
+    """Write `record` atomically and return its path; a result that was there is kept beside it. A crash
+    leaves the old file or none."""
     path = path_of(results_dir, str(record.config["experiment"]["name"]), record.id)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, record.to_json().encode())
+    content = record.to_json().encode()
+    _keep_result(path, content)
+    write_whole(path, content)
     return path
+
+
+def _keep_result(path: Path, new: bytes) -> None:
+    old = load_or_warn(path)
+    if old is None or old.status not in FINISHED:
+        return
+    content = path.read_bytes()
+    if content != new:
+        digest = hashlib.sha256(content).hexdigest()[:KEPT_DIGITS]
+        write_whole(path.with_name(f"{path.stem}.{digest}.json"), content)
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -58,15 +80,39 @@ def load_or_warn(path: Path) -> Record | None:
 
 
 def load_all(results_dir: Path) -> list[Record]:
-    """Every readable record, by experiment and id. A broken file is a warning, not an end."""
-    records = [load_or_warn(path) for path in sorted(results_dir.glob("*/*.json"))]
+    """Every readable record, those that others have replaced too, by experiment and id. A broken file
+    is a warning, not an end."""
+    return _loaded(results_dir.glob("*/*.json"))
+
+
+def load_current(results_dir: Path) -> list[Record]:
+    """The last record of every run, by experiment and id."""
+    return _loaded(current_files(results_dir))
+
+
+def current_files(results_dir: Path, beginning: str = "") -> list[Path]:
+    """The files of the last record of every run whose id begins so."""
+    found = results_dir.glob(f"*/{beginning}*.json")
+    return sorted(path for path in found if "." not in path.stem)
+
+
+def _loaded(paths: Iterable[Path]) -> list[Record]:
+    records = [load_or_warn(path) for path in sorted(paths)]
     return [record for record in records if record is not None]
 
 
-def finished(results_dir: Path, experiment: str, record_id: str) -> Record | None:
-    """The stored record if it is a result, so that measuring it again would be waste."""
-    record = load_or_warn(path_of(results_dir, experiment, record_id))
+def finished(path: Path) -> Record | None:
+    """The record at `path` if there is one and it is a result, whatever code made it."""
+    record = load_or_warn(path)
     return record if record is not None and record.status in FINISHED else None
+
+
+def stamp(path: Path) -> Stamp:
+    """What changes when a file is replaced; None where there is none."""
+    with suppress(FileNotFoundError):
+        found = path.stat()
+        return found.st_ino, found.st_mtime_ns
+    return None
 
 
 def check_writable(results_dir: Path) -> None:

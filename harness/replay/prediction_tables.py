@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from harness.records.selection import differences
 from harness.records.stats import digits, format_ns, format_rate
 from harness.replay.networks import Networks
 from harness.replay.predict import Prediction, crossings, fastest
@@ -32,6 +33,7 @@ def tables(predictions: Sequence[Prediction], networks: Networks) -> Iterator[Re
         names = [f"{_letter(i)}: {p.traced_run.label}" for i, p in enumerate(predictions)]
         compare = _grid(_winner_cells(predictions), networks) if networks.is_grid else None
         title = f"fastest, and how many times faster than the next — {', '.join(names)}"
+        title += _mark(*predictions)
         yield _titled(title, compare or _compared(predictions, networks))
 
 
@@ -43,11 +45,19 @@ def crossing_lines(predictions: Sequence[Prediction], networks: Networks) -> Ite
         first, second = predictions[a].online_ns, predictions[b].online_ns
         found = list(_equal_times(first, second, networks))
         pair = f"{_letter(a)} and {_letter(b)}"
+        mark = _mark(predictions[a], predictions[b])
         if found:
-            yield f"{pair} take equal time at: {'; '.join(found)}"
+            yield f"{pair} take equal time at: {'; '.join(found)}{mark}"
             continue
         faster, slower = (a, b) if first.sum() < second.sum() else (b, a)
-        yield f"{pair} cross nowhere here: {_letter(faster)} is faster than {_letter(slower)}"
+        yield f"{pair} cross nowhere here: {_letter(faster)} is faster than {_letter(slower)}{mark}"
+
+
+def _mark(*predictions: Prediction) -> str:
+    """In what the traces of `predictions` differ besides what they ran: their compute times are then
+    no fair comparison."""
+    why = differences(prediction.traced_run.record for prediction in predictions)
+    return f" * ({why})" if why else ""
 
 
 def _equal_times(first: Any, second: Any, networks: Networks) -> Iterator[str]:

@@ -9,6 +9,7 @@ from harness.errors import ConfigError, RecordError, TraceError
 from harness.records import query as rows
 from harness.records import store
 from harness.records.record import Record
+from harness.records.selection import condition_texts, newest, varying_conditions
 from harness.replay.predict import TracedRun
 from harness.replay.trace import Trace
 from harness.replay.trace_file import load, path_of
@@ -39,7 +40,7 @@ def find_traced_runs(
 def _path(argument: str, results_dir: Path) -> Path:
     if argument.endswith(".json"):
         return Path(argument)
-    found = sorted(results_dir.glob(f"*/{argument}*.json")) if argument.isalnum() else []
+    found = store.current_files(results_dir, argument) if argument.isalnum() else []
     if len(found) == 1:
         return found[0]
     ids = ", ".join(path.stem for path in found[:5])
@@ -58,7 +59,7 @@ def _record(path: Path) -> Record:
 
 
 def _traced(filters: Sequence[str], results_dir: Path) -> list[Record]:
-    records = store.load_all(results_dir)
+    records = newest(store.load_current(results_dir))  # a trace is of the last record of its run
     chosen = rows.select(records, rows.parse_filters(filters, records))
     found = [r for r in chosen if r.status == "ok" and path_of(results_dir, r.id).is_file()]
     if not found:
@@ -76,8 +77,10 @@ def trace_of(results_dir: Path, record: Record) -> Trace:
 
 
 def _labels(records: Sequence[Record]) -> list[str]:
-    """System and experiment of each; where two are the same, with the beginning of the id."""
-    names = [_name(record) for record in records]
+    """System and experiment of each, and machine and commit where they differ; where two are the same,
+    with the beginning of the id."""
+    texts = [condition_texts(name, records) for name in varying_conditions(records)]
+    names = [", ".join([_name(record), *(text(record) for text in texts)]) for record in records]
     count = Counter(names)
     return [
         name if count[name] == 1 else f"{name} {record.id[:6]}"

@@ -8,11 +8,13 @@ from typing import Any
 from harness.config.schema import EXPERIMENTS, ExperimentConfig
 from harness.errors import spell
 from harness.records import query as rows
+from harness.records import selection
 from harness.records.record import Record
 from harness.records.stats import digits, format_bytes, format_ns, format_rate, format_spread
 
 HIDDEN = ("name", "tokens")  # a prompt's ids are long; the record has them
 STEPS = (("first token", "prefill"), ("per token", "decode"))  # medians
+RUNNER = "runner.name"
 # Keys that a fixed column shows already.
 SHOWN = ("model.d_model", "network.rtt_ms", "network.rate_mbit")
 
@@ -41,8 +43,11 @@ def columns_of(records: Sequence[Record]) -> list[Column]:
         *(_step_column(head, kind) for head, kind in STEPS if _any_step(records, kind)),
         Column("hops", _hops, right=True),
         Column("bytes", _online_bytes, right=True),
-        *(_full_speed_column(phase) for phase in ("offline", "prepare")),
-        Column("error", _error, right=True),
+        _full_speed_column("offline"),
+        Column("sum", sum_text, right=True),
+        _full_speed_column("prepare"),
+        *error_columns(records),
+        *stored_columns(records),
         Column("date", _date),
     ]
 
@@ -56,11 +61,34 @@ def identity_columns(records: Sequence[Record]) -> list[Column]:
         extra = [key for key in extra if not key.startswith("model.")]
     return [
         *_what_columns(experiment, records),
-        _config_column("system", "system.name"),
+        config_column("system", "system.name"),
         Column("network", _network, foldable=True),
-        _config_column("shaper", "shaper.name"),
-        *(_config_column(key, key) for key in extra),
+        config_column("shaper", "shaper.name"),
+        *(config_column(key, key) for key in extra),
+        *([config_column("runner", RUNNER)] if _runners(records) > 1 else []),
+        *(
+            Column(name, selection.condition_texts(name, records), foldable=True)
+            for name in selection.varying_conditions(records)
+        ),
     ]
+
+
+def _runners(records: Sequence[Record]) -> int:
+    return len({rows.flatten(record.config).get(RUNNER) for record in records})
+
+
+def error_columns(records: Sequence[Record]) -> list[Column]:
+    """The error against the system's own approximation, and where known that against the exact model."""
+    columns = [Column("error", _error, right=True)]
+    if any(exact_error(record) is not None for record in records):
+        columns.append(Column("exact error", _exact_error, right=True))
+    return columns
+
+
+def stored_columns(records: Sequence[Record]) -> list[Column]:
+    """What each party keeps, where a system says."""
+    known = [record for record in records if record.stored_bytes]
+    return [Column("stored", _stored, right=True)] if known else []
 
 
 def _step_column(head: str, kind: str) -> Column:
@@ -96,14 +124,16 @@ def _what_columns(name: str, records: Sequence[Record]) -> list[Column]:
         for key, value in r.config["experiment"].items()
         if key not in HIDDEN and value is not None
     )
-    experiment = [_config_column(key, f"experiment.{key}", right=True) for key in keys]
+    experiment = [config_column(key, f"experiment.{key}", right=True) for key in keys]
     if not uses_model(name):
         return experiment
-    width = _config_column("d", "model.d_model", right=True)
-    return [_config_column("model", "model.name"), width, *experiment]
+    width = config_column("d", "model.d_model", right=True)
+    return [config_column("model", "model.name"), width, *experiment]
 
 
-def _config_column(head: str, key: str, right: bool = False) -> Column:
+def config_column(head: str, key: str, right: bool = False) -> Column:
+    """The value of one key of the configuration."""
+
     def cell(record: Record) -> str:
         return plain(rows.flatten(record.config).get(key))
 
@@ -134,7 +164,7 @@ def plain(value: Any) -> str:
 
 def _status(record: Record) -> str:
     # The numbers of a run whose link was off stand, but never without a mark.
-    return record.status + "*" * (record.network.within_tolerance is False)
+    return record.status + "*" * selection.outside(record)
 
 
 def _network(record: Record) -> str:
@@ -159,8 +189,30 @@ def _online_bytes(record: Record) -> str:
     return format_bytes(rows.payload_bytes(record, "online"))
 
 
+def sum_text(record: Record) -> str:
+    """Online and offline time together, as a cell."""
+    total = rows.sum_ns(record)
+    return "–" if total is None else format_ns(total)
+
+
 def _error(record: Record) -> str:
     return "–" if record.correctness is None else error_text(record.correctness.value)
+
+
+def exact_error(record: Record) -> float | None:
+    """The error against the exact model."""
+    return None if record.correctness is None else record.correctness.exact
+
+
+def _exact_error(record: Record) -> str:
+    value = exact_error(record)
+    return "–" if value is None else error_text(value)
+
+
+def _stored(record: Record) -> str:
+    """Sizes at P0 / P1 / P2, as declared."""
+    stored = record.stored_bytes
+    return "–" if stored is None else " / ".join(format_bytes(size) for size in stored.values())
 
 
 def error_text(value: float) -> str:

@@ -1,69 +1,158 @@
 """Systems beside one another: runs that differ in nothing but the system, as ratios to one of them."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, fields
 from itertools import groupby
 from math import inf
 
+from harness.errors import ConfigError
 from harness.records import query as rows
+from harness.records import selection
 from harness.records.record import Record
+from harness.records.selection import handle, newest
 from harness.records.stats import digits, format_ns
-from harness.registry import OURS
-from harness.report.columns import Column, identity_columns, sort_key, uses_model
+from harness.registry import OURS, options_class
+from harness.report.columns import (
+    Column,
+    config_column,
+    error_columns,
+    identity_columns,
+    plain,
+    sort_key,
+    stored_columns,
+    sum_text,
+    uses_model,
+)
+from protocols.options import SIDE_BY_SIDE
 
 LEADER = "permllm"
-# Keys in which runs that are compared may differ, besides the system and its options.
-FREE = (*rows.QUIET_KEYS, "repeat", "warmup", "trace")
+WITHOUT_WEIGHTS = ("argmax", "nonlinear")  # experiments
+Beside = Mapping[str, Record]  # by `handle`, what a record is compared with
+Circumstances = list[tuple[str, str]]
 
 
 def references(records: Sequence[Record]) -> dict[str, Record]:
-    """What each run is compared with, by its id: PermLLM's run with the fewest options changed, else that
-    of the first system. Runs without another system beside them, and all but good ones, are left out."""
-    good = sorted((r for r in records if r.status == "ok" and _time(r)), key=_circumstances)
-    groups = [list(group) for _, group in groupby(good, key=_circumstances)]
-    compared = [group for group in groups if len({_system(r) for r in group}) > 1]
-    return {record.id: _reference(group) for group in compared for record in group}
+    """What each run is compared with: PermLLM's run with the fewest options changed, else that of the
+    first system. Compared are the newest good runs of one machine and one code; those without another
+    system beside them are left out."""
+    compared = [group for group in _groups(_good(records), _alike) if _systems(group) > 1]
+    return {handle(record): _reference(group) for group in compared for record in group}
 
 
-def comparison_columns(records: Sequence[Record], beside: Mapping[str, Record]) -> list[Column]:
-    """What is computed and by whom; online time; time, bytes and hops as multiples of the reference's."""
+def comparison_columns(records: Sequence[Record], beside: Beside) -> list[Column]:
+    """What is computed and by whom; times, the online phase's bytes and hops, and what they are as
+    multiples of the reference's; errors; what is stored."""
 
-    def ratio(head: str, value: Callable[[Record], float]) -> Column:
-        return Column(head, lambda r: _ratio(value(r), value(beside[r.id])), right=True)
+    def ratio(head: str, value: Callable[[Record], float | None], timed: bool = False) -> Column:
+        def cell(record: Record) -> str:
+            reference = beside[handle(record)]
+            off = timed and (selection.outside(record) or selection.outside(reference))
+            return _ratio(value(record), value(reference)) + "*" * off
+
+        return Column(head, cell, right=True)
 
     return [
-        *(column for column in identity_columns(records) if column.head not in FREE),
+        *_identity(records),
         Column("online", _online, right=True),
-        ratio("× time", _time),
+        Column("offline", _offline, right=True),
+        Column("sum", sum_text, right=True),
+        ratio("× online", _time, timed=True),
+        ratio("× sum", rows.sum_ns, timed=True),
         ratio("× bytes", lambda record: rows.payload_bytes(record, "online")),
         ratio("× hops", lambda record: record.phases["online"].hops),
+        *error_columns(records),
+        *stored_columns(records),
     ]
 
 
-def in_order(records: Sequence[Record], beside: Mapping[str, Record]) -> list[Record]:
+def in_order(records: Sequence[Record], beside: Beside) -> list[Record]:
     """The compared records: group after group, each with its reference first."""
 
     def key(record: Record) -> tuple[object, ...]:
-        reference = beside[record.id]
-        return sort_key(reference), reference.id, record.id != reference.id, sort_key(record)
+        reference = beside[handle(record)]
+        return (
+            *(sort_key(reference), handle(reference)),
+            *(handle(record) != handle(reference), sort_key(record)),
+        )
 
-    return sorted((record for record in records if record.id in beside), key=key)
+    return sorted((record for record in newest(records) if handle(record) in beside), key=key)
 
 
-def title(name: str, beside: Mapping[str, Record]) -> str:
+def title(name: str, beside: Beside) -> str:
     """The experiment, and whose values the ratios are multiples of."""
     systems = {_system(record) for record in beside.values()}
     return f"{name} relative to {systems.pop() if len(systems) == 1 else 'the first of each group'}"
 
 
-def _circumstances(record: Record) -> list[tuple[str, str]]:
+def notes(records: Sequence[Record], compared: Sequence[Record]) -> Iterator[str]:
+    """What stands under a comparison: which variant of a system is fair, and which of `records` are not
+    compared since their machines or codes differ."""
+    for system in dict.fromkeys(_system(record) for record in compared):
+        own = [record for record in compared if _system(record) == system]
+        for option, sentence in _variants(own[0]).items():
+            seen = {record.config["system"].get(option) for record in own}
+            missing = [plain(value) for value in (False, True) if value not in seen]
+            more = f" Not measured here: system.{option}={missing[0]}." if missing else ""
+            yield f"{system}, {option}: {sentence}{more}"
+    yield from _apart(records, {handle(record) for record in compared})
+
+
+def _apart(records: Sequence[Record], compared: set[str]) -> Iterator[str]:
+    for group in _groups(_good(records), _circumstances):
+        left = [record for record in group if handle(record) not in compared]
+        if not left or _systems(group) < 2:
+            continue
+        names = selection.varying_conditions(group)
+        texts = [selection.condition_texts(name, group) for name in names]
+        who = [f"{_system(r)} ({'; '.join(text(r) for text in texts)})" for r in left]
+        why = selection.differences(group)
+        yield f"not compared, since {why}: {', '.join(dict.fromkeys(who))}"
+
+
+def _identity(records: Sequence[Record]) -> list[Column]:
+    """What tells the records apart, with the options whose variants stand side by side."""
+    columns = identity_columns(records)
+    heads = {column.head for column in columns}
+    options = dict.fromkeys(f"system.{key}" for record in records for key in _variants(record))
+    return [*columns, *(config_column(key, key) for key in options if key not in heads)]
+
+
+def _variants(record: Record) -> dict[str, str]:
+    """The options of a record's system both of whose values belong in a comparison, and why."""
+    if rows.experiment(record) in WITHOUT_WEIGHTS:
+        return {}
+    try:
+        options = fields(options_class(_system(record)))
+    except (ConfigError, KeyError):  # of a package that is not here
+        return {}
+    return {f.name: f.metadata[SIDE_BY_SIDE] for f in options if f.metadata.get(SIDE_BY_SIDE)}
+
+
+def _good(records: Sequence[Record]) -> list[Record]:
+    return [r for r in newest(records) if r.status == "ok" and _time(r)]
+
+
+def _groups(
+    records: Sequence[Record], key: Callable[[Record], Circumstances]
+) -> Iterator[list[Record]]:
+    for _, group in groupby(sorted(records, key=key), key=key):
+        yield list(group)
+
+
+def _alike(record: Record) -> Circumstances:
     """Everything that must be alike."""
+    own = [(name, key(record)) for name, key in selection.CONDITIONS.items()]
+    return [*_circumstances(record), *own]
+
+
+def _circumstances(record: Record) -> Circumstances:
+    """All keys that must be alike."""
     flat = rows.flatten(record.config)
     groups = ("system",) if uses_model(rows.experiment(record)) else ("system", "model")
     return sorted(
         (key, repr(value))
         for key, value in flat.items()
-        if key not in FREE and key.partition(".")[0] not in groups
+        if value is not None and selection.matters(key) and key.partition(".")[0] not in groups
     )
 
 
@@ -83,16 +172,27 @@ def _system(record: Record) -> str:
     return str(record.config["system"]["name"])
 
 
+def _systems(group: Sequence[Record]) -> int:
+    return len({_system(record) for record in group})
+
+
 def _time(record: Record) -> float:
     times = rows.phase_spread(record, "online")
     return times.median if times else 0.0
 
 
 def _online(record: Record) -> str:
-    return format_ns(_time(record)) + "*" * (record.network.within_tolerance is False)
+    return format_ns(_time(record)) + "*" * selection.outside(record)
 
 
-def _ratio(value: float, reference: float) -> str:
+def _offline(record: Record) -> str:
+    times = rows.phase_spread(record, "offline")
+    return "–" if times is None else format_ns(times.median)
+
+
+def _ratio(value: float | None, reference: float | None) -> str:
+    if value is None or reference is None:
+        return "–"
     if value == reference:
         return digits(1.0)
     factor = value / reference if reference else inf

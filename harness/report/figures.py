@@ -15,6 +15,7 @@ from harness.report.series import Point, Series, series_of
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 DASHES = (0, (5, 4))
+OUTSIDE = "hollow: link outside tolerance"
 FLOOR = "floor of the network: hops × delay + bytes / rate"
 # Tick positions in each decade, from coarse to fine.
 STEPS = ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8), (1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 3.5))
@@ -74,8 +75,9 @@ def _figure(
     time_axis(axes, [v for p in points for v in (p.low_s, p.high_s, p.floor_s) if v > 0])
     x_axis(axes, points)
     handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
-    if FLOOR in handles:
-        handles[FLOOR] = handles.pop(FLOOR)  # to the end
+    for last in (OUTSIDE, FLOOR):
+        if last in handles:
+            handles[last] = handles.pop(last)
     figure.legend(
         handles.values(), handles, loc="outside lower center", ncols=2, frameon=False, fontsize=8.5
     )
@@ -91,6 +93,14 @@ def _draw_line(axes: Axes, line: Series, colour: str, marker: str) -> None:
         x, median, yerr=[below, above], label=line.label, color=colour, marker=marker,
         markersize=5, linewidth=1.6, capsize=3, elinewidth=1,
     )  # fmt: skip
+    hollow = [point for point in line.points if point.outside]
+    if hollow:
+        axes.plot(
+            [point.x for point in hollow],
+            [point.median_s for point in hollow],
+            color=colour, marker=marker, markersize=5, markerfacecolor="white", linestyle="none",
+            zorder=3, label=OUTSIDE,
+        )  # fmt: skip
     shaped = [point for point in line.points if point.floor_s > 0]
     if shaped:
         axes.plot(

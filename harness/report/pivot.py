@@ -11,12 +11,22 @@ from rich.text import Text
 
 from harness.errors import ConfigError
 from harness.records import query as rows
+from harness.records import selection
 from harness.records.record import Record
+from harness.records.selection import handle, newest
 from harness.records.stats import format_bytes, format_ns
-from harness.report.columns import HIDDEN, STEPS, error_text, plain, sort_key, uses_model
-from harness.report.comparison import FREE
+from harness.report.columns import (
+    HIDDEN,
+    RUNNER,
+    STEPS,
+    error_text,
+    exact_error,
+    plain,
+    sort_key,
+    uses_model,
+)
 
-NAMES = ("model.name", "system.name", "network.name", "shaper.name", "runner.name")
+NAMES = ("model.name", "system.name", "network.name", "shaper.name")
 Point = tuple[Any, ...]  # values of the keys of rows, or of columns
 
 
@@ -30,8 +40,8 @@ class Value:
 
 @dataclass(frozen=True)
 class Pivot:
-    """One table. fixed: what its records have in common, by key. In a cell of several records, which
-    differ in nothing that matters, the newest stands."""
+    """One table. fixed: what its records have in common, by key; machine, commit and runner are among
+    that where other tables have others."""
 
     experiment: str
     fixed: dict[str, Any]
@@ -68,10 +78,13 @@ def _error(record: Record) -> float | None:
 
 VALUES = {
     **{phase: _time(phase) for phase in rows.TIMED_PHASES},
+    "sum": Value(rows.sum_ns, format_ns),
+    "steady_state": Value(rows.steady_ns, format_ns),
     **{head.replace(" ", "_"): _step(kind) for head, kind in STEPS},
     "bytes": _online(lambda record: rows.payload_bytes(record, "online"), format_bytes),
     "hops": _online(lambda record: record.phases["online"].hops, "{:.0f}".format),
     "error": Value(_error, error_text),
+    "exact_error": Value(exact_error, error_text),
 }
 
 
@@ -86,7 +99,7 @@ def pivots(
         raise ConfigError("--pivot", f"{bad[0]} is no key of a configuration")
     return [
         pivot
-        for name, group in rows.by_experiment(records).items()
+        for name, group in rows.by_experiment(newest(records)).items()
         for pivot in _of_experiment(name, sorted(group, key=sort_key), at, over)
     ]
 
@@ -94,28 +107,36 @@ def pivots(
 def _of_experiment(
     name: str, records: Sequence[Record], row_keys: Point, column_keys: Point
 ) -> Iterator[Pivot]:
-    flats = {record.id: rows.flatten(record.config) for record in records}
+    flats = {handle(record): flat for record, flat in zip(records, _flats(records), strict=True)}
     keys = (*row_keys, *column_keys)
     if any(not _has(name, flats.values(), key) for key in keys):
         return
     apart = _splitting_keys(name, list(flats.values()), keys)
-    groups: dict[str, list[Record]] = {}
+    groups: dict[Point, list[Record]] = {}
     for record in records:
-        groups.setdefault(repr(_point(flats[record.id], apart)), []).append(record)
-    for group in groups.values():
-        cells = {
-            (_point(flats[r.id], row_keys), _point(flats[r.id], column_keys)): r
-            for r in sorted(group, key=lambda r: str(r.environment.get("date")))
-        }
+        groups.setdefault(_point(flats[handle(record)], apart), []).append(record)
+    for group in (groups[point] for point in _in_order(list(groups))):
+        of_rows = [_point(flats[handle(record)], row_keys) for record in group]
+        of_columns = [_point(flats[handle(record)], column_keys) for record in group]
         yield Pivot(
             experiment=name,
-            fixed=_fixed(name, [flats[record.id] for record in group], keys, apart),
+            fixed=_fixed(name, [flats[handle(record)] for record in group], keys, apart),
             row_keys=row_keys,
             column_keys=column_keys,
-            rows=_in_order([_point(flats[r.id], row_keys) for r in group]),
-            columns=_in_order([_point(flats[r.id], column_keys) for r in group]),
-            cells=cells,
+            rows=_in_order(of_rows),
+            columns=_in_order(of_columns),
+            cells=dict(zip(zip(of_rows, of_columns, strict=True), group, strict=True)),
         )
+
+
+def _flats(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """Flat configurations, with the conditions in which the records differ."""
+    names = selection.varying_conditions(records)
+    texts = {name: selection.condition_texts(name, records) for name in names}
+    return [
+        rows.flatten(record.config) | {name: text(record) for name, text in texts.items()}
+        for record in records
+    ]
 
 
 def _has(name: str, flats: Iterable[Mapping[str, Any]], key: str) -> bool:
@@ -126,10 +147,13 @@ def _has(name: str, flats: Iterable[Mapping[str, Any]], key: str) -> bool:
 def _splitting_keys(
     name: str, flats: Sequence[Mapping[str, Any]], keys: Sequence[str]
 ) -> list[str]:
-    """Keys in which the records of one cell differ; a name first, which may account for others."""
-    chosen: list[str] = []
+    """The conditions and the runner where they vary, then keys in which the records of one cell differ;
+    a name first, which may account for others."""
+    chosen = [name for name in selection.CONDITIONS if name in flats[0]]
+    if RUNNER not in keys and len({flat.get(RUNNER) for flat in flats}) > 1:
+        chosen.append(RUNNER)
     for key in (*NAMES, *dict.fromkeys(key for flat in flats for key in flat)):
-        if key in FREE or key in keys or not _has(name, flats, key):
+        if not selection.matters(key) or key in (*keys, *chosen) or not _has(name, flats, key):
             continue
         seen: dict[str, str] = {}
         cells = [(repr(_point(flat, (*keys, *chosen))), repr(flat.get(key))) for flat in flats]
@@ -209,7 +233,7 @@ def _cell(record: Record | None, value: Value) -> str:
     if number is None:
         return "–" if record.status == "ok" else record.status
     wrong = " (incorrect)" if record.status == "incorrect" else ""
-    return value.text(number) + "*" * (record.network.within_tolerance is False) + wrong
+    return value.text(number) + "*" * selection.outside(record) + wrong
 
 
 def _label(point: Point) -> str:

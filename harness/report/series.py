@@ -5,19 +5,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.records import query as rows
+from harness.records import selection
 from harness.records.record import Record
 from harness.records.stats import format_rate
 
 # Of these a figure's horizontal axis and its annotations speak.
 AXIS_KEYS = {"argmax": ("experiment.n", "model."), "layer": ("model.",)}
-LINK_OFF = "link outside tolerance"
 X_KEY = {"argmax": "experiment.n", "layer": "model.d_model"}
 Key = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
 class Point:
-    """One run: median, lowest and highest time, and the floor of its network, in seconds."""
+    """One run: median, lowest and highest time, and the floor of its network, in seconds. outside:
+    whether its link was outside tolerance."""
 
     x: float
     median_s: float
@@ -25,11 +26,12 @@ class Point:
     high_s: float
     floor_s: float
     model: str
+    outside: bool
 
 
 @dataclass(frozen=True)
 class Series:
-    """The runs that differ in x alone, in order of x."""
+    """The runs that differ in x alone, in order of x, of one machine, code and runner."""
 
     label: str
     points: tuple[Point, ...]
@@ -37,11 +39,15 @@ class Series:
 
 def series_of(records: Sequence[Record], experiment: str) -> list[Series]:
     """The lines of one experiment's figure, by label. Only correct runs are drawn."""
-    drawn = [r for r in records if rows.experiment(r) == experiment and r.status == "ok"]
+    drawn = [
+        r
+        for r in selection.newest(records)
+        if rows.experiment(r) == experiment and r.status == "ok"
+    ]
     drawn = [r for r in drawn if rows.phase_spread(r, "online") is not None]
     grouped: dict[Key, list[Record]] = {}
-    for record in drawn:
-        grouped.setdefault(_key(record, experiment), []).append(record)
+    for record, conditions in zip(drawn, _conditions(drawn), strict=True):
+        grouped.setdefault(_key(record, experiment, conditions), []).append(record)
     labels = _labels(list(grouped))
     lines = [Series(labels[key], _points(group, experiment)) for key, group in grouped.items()]
     return sorted(lines, key=lambda line: line.label)
@@ -77,11 +83,16 @@ def _serial_s(link: Mapping[str, Any], size_bytes: int) -> float:
 
 
 def _points(records: Sequence[Record], experiment: str) -> tuple[Point, ...]:
-    """One point for each x and model, in order: of equal runs the one with the most samples."""
-    by_samples = sorted(records, key=lambda record: len(record.phases["online"].wall_ns))
-    points = (_point(record, experiment) for record in by_samples)
-    best = {(point.x, point.model): point for point in points}
-    return tuple(best[key] for key in sorted(best))
+    """One point for each x and model, in order."""
+    points = (_point(record, experiment) for record in records)
+    return tuple(sorted(points, key=lambda point: (point.x, point.model)))
+
+
+def _conditions(records: Sequence[Record]) -> list[dict[str, str]]:
+    """The conditions in which `records` differ, of each."""
+    names = selection.varying_conditions(records)
+    texts = {name: selection.condition_texts(name, records) for name in names}
+    return [{name: text(record) for name, text in texts.items()} for record in records]
 
 
 def _point(record: Record, experiment: str) -> Point:
@@ -95,17 +106,19 @@ def _point(record: Record, experiment: str) -> Point:
         high_s=times.high / 1e9,
         floor_s=floor_s(record),
         model=str(config["model.name"]),
+        outside=selection.outside(record),
     )
 
 
-def _key(record: Record, experiment: str) -> Key:
+def _key(record: Record, experiment: str, conditions: Mapping[str, str]) -> Key:
     """All of a configuration that makes two runs points of different lines."""
-    ignored = (*rows.QUIET_KEYS, "experiment.name", "repeat", "warmup")
-    config = rows.flatten(record.config) | {LINK_OFF: record.network.within_tolerance is False}
+    config = {k: v for k, v in rows.flatten(record.config).items() if v is not None}
     return tuple(
         (key, str(value))
-        for key, value in sorted(config.items())
-        if key not in ignored and not key.startswith(AXIS_KEYS[experiment])
+        for key, value in sorted({**config, **conditions}.items())
+        if selection.matters(key)
+        and key != "experiment.name"
+        and not key.startswith(AXIS_KEYS[experiment])
     )
 
 
@@ -126,11 +139,11 @@ def _name(key: Key) -> str:
     system, network, shaper = (values[f"{group}.name"] for group in ("system", "network", "shaper"))
     if shaper == "none":
         return f"{system}, no shaping"
-    rate = values["network.rate_mbit"]
-    speed = format_rate(None if rate == "None" else float(rate) * 1e6)
+    rate = values.get("network.rate_mbit")
+    speed = format_rate(None if rate is None else float(rate) * 1e6)
     parts = [system, f"{network} ({float(values['network.rtt_ms']):g} ms, {speed})"]
     parts += [shaper] if shaper != "emulated" else []
-    return ", ".join(parts + ([LINK_OFF] if values[LINK_OFF] == "True" else []))
+    return ", ".join(parts)
 
 
 def _differences(key: Key, same: Sequence[Key]) -> list[str]:

@@ -18,7 +18,8 @@ STYLES = {"ok": "green", "unsupported": "yellow"}
 NOTE = (
     "online: median [min–max] of the samples. bytes: online payload of all roles. offline, "
     "prepare: measured at full speed; in parentheses what their bytes and hops alone would take "
-    "on the network (computed)."
+    "on the network (computed). sum: online and offline as measured. error: against the system's own "
+    "approximation; exact error: against the exact model. stored: of the model at P0 / P1 / P2."
 )
 
 
@@ -40,12 +41,15 @@ def print_tables(records: Sequence[Record]) -> None:
 
 def _print_comparison(name: str, records: Sequence[Record]) -> None:
     beside = comparison.references(records)
-    if not beside:
-        return
     compared = comparison.in_order(records, beside)
-    columns = comparison.comparison_columns(compared, beside)
-    print_fitting([_folded(comparison.title(name, beside), columns, compared)])
-    print()
+    notes = list(comparison.notes(records, compared))
+    if compared:
+        columns = comparison.comparison_columns(compared, beside)
+        print_fitting([_folded(comparison.title(name, beside), columns, compared)])
+    for line in notes:
+        print(f" {line}")
+    if compared or notes:
+        print()
 
 
 def print_steps(records: Sequence[Record]) -> None:

@@ -7,14 +7,17 @@ weights. No thread holds up another while it expands.
 import numpy as np
 import torch
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from llvmlite import ir
 from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
-from protocols.arith.native import AES_BYTES, HAS_AES, aes_blocks
+from protocols.arith.native import HAS_AES, I64, at, call, instruction
 
 BLOCK_BYTES = 16
-_PIECE = AES_BYTES
+_VECTOR = ir.VectorType(I64, 8)
+_LANES, _VECTORS = 4, 8  # blocks a vector, and vectors under way at a time
+_PIECE = BLOCK_BYTES * _LANES * _VECTORS
 _ZEROS = bytes(1 << 20)
 _ROUND_CONSTANTS = (1, 2, 4, 8, 16, 32, 64, 128, 27, 54)
 
@@ -44,11 +47,52 @@ class Keystream:
             encryptor.update_into(_ZEROS[: len(piece)], piece.data)
 
 
+def _vector(values: list[int]) -> ir.Constant:
+    return ir.Constant(_VECTOR, values)
+
+
+def _round_key(b: ir.IRBuilder, keys: ir.Value, index: int) -> ir.Value:
+    """One round key in every lane."""
+    pair = ir.VectorType(I64, 2)
+    place = b.bitcast(at(b, keys, 16 * index), pair.as_pointer())
+    key = b.load(place, align=8)
+    lanes = ir.Constant(ir.VectorType(ir.IntType(32), 8), [0, 1] * _LANES)
+    return b.shuffle_vector(key, ir.Constant(pair, ir.Undefined), lanes)
+
+
+def _aes(b: ir.IRBuilder, args: list[ir.Value]) -> None:
+    """Counter mode: block i is AES of i as a big-endian number of 128 bits."""
+    keys, counter, out = args
+    empty = ir.Constant(_VECTOR, ir.Undefined)
+    first = b.insert_element(empty, counter, ir.Constant(ir.IntType(32), 0))
+    spread = b.shuffle_vector(first, empty, ir.Constant(ir.VectorType(ir.IntType(32), 8), [0] * 8))
+    spread = b.and_(spread, _vector([0, -1] * _LANES))
+    texts = []
+    for v in range(_VECTORS):
+        offsets = [x for lane in range(_LANES) for x in (0, v * _LANES + lane)]
+        number = b.add(spread, _vector(offsets))
+        texts.append(call(b, "llvm.bswap.v8i64", _VECTOR, number))
+    for index in range(11):
+        key = _round_key(b, keys, index)
+        if index == 0:
+            texts = [b.xor(text, key) for text in texts]
+            continue
+        name = f"llvm.x86.aesni.aesenc{'last' if index == 10 else ''}.512"
+        texts = [call(b, name, _VECTOR, text, key) for text in texts]
+    for v, text in enumerate(texts):
+        place = b.bitcast(at(b, out, 64 * v), _VECTOR.as_pointer())
+        b.store(text, place, align=1)
+
+
+# _aes_blocks(round keys, number of the first block, where _PIECE bytes go)
+_aes_blocks = instruction(_aes, 3)
+
+
 @njit(cache=True, nogil=True)
 def _expand(keys: NDArray[np.uint8], block: int, out: NDArray[np.uint8]) -> None:
     first, place = keys.ctypes.data, out.ctypes.data
     for start in range(0, out.shape[0], _PIECE):
-        aes_blocks(first, block + start // BLOCK_BYTES, place + start)
+        _aes_blocks(first, block + start // BLOCK_BYTES, place + start)
 
 
 def _round_keys(key: bytes) -> NDArray[np.uint8]:

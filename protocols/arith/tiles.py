@@ -5,7 +5,7 @@ A word is eight (four) signed digits: w = Σ_i d_i·256^i, −128 ≤ d_i < 128.
     w·x = Σ_s 256^s·Σ_(i+j=s) d_i·e_j        s < 8 (4): what lies above vanishes
 
 and the inner sums are products of 8-bit matrices, for which processors have a unit of their own
-(`native`). A sum over 4096 columns stays below 2^31 for s < 4; above, what wraps is a multiple of
+(`tile_kernels`). A sum over 4096 columns stays below 2^31 for s < 4; above, what wraps is a multiple of
 2^(32 + 8s) and vanishes.
 
 Layout of W (m, k): int8 (row tiles, column tiles, digits, 16, 64); digit i of W[r, c] stands at
@@ -26,25 +26,17 @@ from torch import Tensor
 
 from protocols.arith import ring
 from protocols.arith.keystream import BLOCK_BYTES, Keystream
-from protocols.arith.native import (
-    HAS_TILES,
+from protocols.arith.native import HAS_TILES
+from protocols.arith.tile_kernels import (
+    COLUMNS,
+    ROWS,
     TILE_BYTES,
     TILE_SHAPES,
-    diagonals,
-    tiles_begin,
-    tiles_end,
+    narrow_products,
+    wide_products,
 )
 
-ROWS, COLUMNS = 16, 64
-_DEPTH = 64  # column tiles (4096 columns) after which the sums are taken out
-_NEAR = 2  # column tiles that stay in the L1 cache
 _BLOCK_BYTES = 1 << 23  # of a mask at a time: so many rows that x is fetched seldom
-
-_load_02, _step_02, _store_02 = diagonals(0, 2)
-_load_25, _step_25, _store_25 = diagonals(2, 5)
-_load_58, _step_58, _store_58 = diagonals(5, 8)
-_load_04, _step_04, _store_04 = diagonals(1, 4)
-_load_01, _step_01, _store_01 = diagonals(0, 1)
 
 
 def warm_up() -> None:
@@ -141,7 +133,7 @@ class Product:
         """The columns that belong to row tiles `first`, …"""
         columns = self._sums[:, first * ROWS : (first + len(tiles)) * ROWS]
         if HAS_TILES:
-            kernel = _narrow_products if self._x.dtype == torch.int32 else _wide_products
+            kernel = narrow_products if self._x.dtype == torch.int32 else wide_products
             kernel(TILE_SHAPES, tiles.numpy(), self._right.numpy(), columns)
             return
         words = torch.empty((len(tiles) * ROWS, self._x.shape[1]), dtype=self._x.dtype)
@@ -202,102 +194,10 @@ def _unpack(tiles: NDArray[np.int8], words: NDArray[np.int64]) -> None:
 
 @njit(cache=True, nogil=True)
 def _pack_right(x: NDArray[np.int64], out: NDArray[np.int8]) -> None:
-    """x (n, k) as right factors: out[g, b, j, k // 4, 4·column + k mod 4] (see `native`)."""
+    """x (n, k) as right factors: out[g, b, j, k // 4, 4·column + k mod 4] (see `tile_kernels`)."""
     for n in range(x.shape[0]):
         g, c = n // ROWS, n % ROWS
         for k in range(x.shape[1]):
             b, inside = k // COLUMNS, k % COLUMNS
             for j in range(out.shape[2]):
                 out[g, b, j, inside // 4, 4 * c + inside % 4] = _digit(x[n, k], j)
-
-
-@njit(cache=True, nogil=True)
-def _wide_products(
-    shapes: NDArray[np.uint8],
-    left: NDArray[np.int8],
-    right: NDArray[np.int8],
-    out: NDArray[np.int64],
-) -> None:
-    """Add left · right to out (16 a right group, 16 a row tile), modulo 2^64."""
-    tiles_begin(shapes.ctypes.data)
-    size = 8 * TILE_BYTES
-    deep, groups = left.shape[1], right.shape[0]
-    memory = np.empty((groups + 1) * 8 * 256, np.int32)
-    base = (memory.ctypes.data + 63) // 64 * 64
-    sums = memory[(base - memory.ctypes.data) // 4 :]
-    for lo in range(0, deep, _DEPTH):
-        hi = min(deep, lo + _DEPTH)
-        for t in range(left.shape[0]):
-            a = left.ctypes.data + t * deep * size
-            sums[:] = 0
-            for near in range(lo, hi, _NEAR):
-                end = min(hi, near + _NEAR)
-                for g in range(groups):
-                    x = right.ctypes.data + g * deep * size
-                    place = base + g * size
-                    _load_02(place)
-                    for k in range(near, end):
-                        _step_02(a + k * size, x + k * size)
-                    _store_02(place)
-                    _load_25(place)
-                    for k in range(near, end):
-                        _step_25(a + k * size, x + k * size)
-                    _store_25(place)
-                    _load_58(place)
-                    for k in range(near, end):
-                        _step_58(a + k * size, x + k * size)
-                    _store_58(place)
-            for g in range(groups):
-                columns = out[g * ROWS : (g + 1) * ROWS, t * ROWS : (t + 1) * ROWS]
-                _take_out(sums[g * 8 * 256 :], 8, columns)
-    tiles_end()
-
-
-@njit(cache=True, nogil=True)
-def _narrow_products(
-    shapes: NDArray[np.uint8],
-    left: NDArray[np.int8],
-    right: NDArray[np.int8],
-    out: NDArray[np.int64],
-) -> None:
-    """The same modulo 2^32."""
-    tiles_begin(shapes.ctypes.data)
-    size = 4 * TILE_BYTES
-    deep, groups = left.shape[1], right.shape[0]
-    memory = np.empty((groups + 1) * 4 * 256, np.int32)
-    base = (memory.ctypes.data + 63) // 64 * 64
-    sums = memory[(base - memory.ctypes.data) // 4 :]
-    for lo in range(0, deep, _DEPTH):
-        hi = min(deep, lo + _DEPTH)
-        for t in range(left.shape[0]):
-            a = left.ctypes.data + t * deep * size
-            sums[:] = 0
-            for near in range(lo, hi, _NEAR):
-                end = min(hi, near + _NEAR)
-                for g in range(groups):
-                    x = right.ctypes.data + g * deep * size
-                    place = base + g * size
-                    _load_01(place)
-                    for k in range(near, end):
-                        _step_01(a + k * size, x + k * size)
-                    _store_01(place)
-                    _load_04(place)
-                    for k in range(near, end):
-                        _step_04(a + k * size, x + k * size)
-                    _store_04(place)
-            for g in range(groups):
-                columns = out[g * ROWS : (g + 1) * ROWS, t * ROWS : (t + 1) * ROWS]
-                _take_out(sums[g * 4 * 256 :], 4, columns)
-    tiles_end()
-
-
-@njit(cache=True, nogil=True)
-def _take_out(sums: NDArray[np.int32], digits: int, out: NDArray[np.int64]) -> None:
-    """Add Σ_s 256^s · sum_s, where a sum is (16 matrix rows, 16 rows of x)."""
-    value = np.zeros(256, np.int64)
-    for s in range(digits):
-        for e in range(256):
-            value[e] += np.int64(sums[256 * s + e]) << np.int64(8 * s)
-    for c in range(ROWS):
-        for r in range(ROWS):
-            out[c, r] += value[16 * r + c]

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from protocols.arith import tiles
 from protocols.arith.prg import Stream
+from protocols.arith.tile_kernels import ROWS
 from protocols.errors import Unsupported
 
 Product = Callable[[Tensor, Tensor], Tensor]  # weight (rows, k), x (n, k) → (n, rows)
@@ -38,7 +39,7 @@ BLOCK_ELEMENTS = 1 << 21  # weights a prepare message: 16 MiB of int64
 
 def row_blocks(m: int, k: int) -> list[tuple[int, int]]:
     """Row ranges of the prepare messages: whole tiles."""
-    step = max(1, BLOCK_ELEMENTS // k // tiles.ROWS) * tiles.ROWS
+    step = max(1, BLOCK_ELEMENTS // k // ROWS) * ROWS
     return [(lo, min(m, lo + step)) for lo in range(0, m, step)]
 
 
@@ -124,7 +125,7 @@ class StoredTiles:
 
     def put(self, lo: int, rows: Tensor) -> None:
         """See `Stored`."""
-        first, count = lo // tiles.ROWS, -(-len(rows) // tiles.ROWS)
+        first, count = lo // ROWS, -(-len(rows) // ROWS)
         tiles.pack(rows, self._tiles[first : first + count])
 
     def linear(self, x: Tensor) -> Tensor:

@@ -8,9 +8,11 @@ being worked on, are the factors `KEPT`.
 
 from dataclasses import replace
 
+from protocols.arith.prg import KEY_BYTES
 from protocols.footprint import Footprint, Need, peaks, sizes
 from protocols.party import P0, P1, P2, Role
 from protocols.permllm.batches import batches, step_bytes
+from protocols.permllm.domain import domain_of
 from protocols.permllm.options import PermLLMOptions
 from protocols.workload import Generation, Layer, Workload, steps
 
@@ -45,6 +47,30 @@ def needs(workload: Workload, options: PermLLMOptions) -> dict[Role, Need]:
 def disk_bytes(workload: Workload, options: PermLLMOptions) -> int:
     """Of W − U in `store_dir`."""
     return 8 * sizes(workload).weights if options.weights_store == "disk" else 0
+
+
+def stored_bytes(workload: Workload, options: PermLLMOptions) -> dict[Role, int] | None:
+    """What each role keeps after `prepare`; None where there is no model.
+
+    P0: W as integers (or float32). `mask_holder`: W − U in the domain's elements, the embedding in a
+    window's. Else keys: P2's two, from which it expands U; with the masks at P2 a third, P1's, for V.
+    """
+    weights = sizes(workload).weights
+    if not weights:
+        return None
+    embedding = 0
+    if isinstance(workload, Generation):
+        embedding = workload.spec.vocab * workload.spec.d_model
+    domain = domain_of(options)
+    wide, narrow = domain.dtype.itemsize, domain.window_dtype.itemsize
+    weight = options.weight_bits // 8 if options.domain == "ring64" else wide
+    masked = wide * (weights - embedding) + narrow * embedding
+    at_user = options.mask_holder == "user"
+    return {
+        P0: weight * weights,
+        P1: masked if at_user else 2 * KEY_BYTES,
+        P2: 2 * KEY_BYTES + (0 if at_user else masked),
+    }
 
 
 def _material(workload: Workload, options: PermLLMOptions) -> int:

@@ -23,7 +23,7 @@ from protocols.permllm.bfv import MAX_IDS
 from protocols.permllm.context import Context
 from protocols.permllm.domain import domain_of
 from protocols.permllm.halves import OnDisk, in_memory
-from protocols.permllm.needs import disk_bytes, needs
+from protocols.permllm.needs import disk_bytes, needs, stored_bytes
 from protocols.permllm.options import PermLLMOptions
 from protocols.permllm.programs import answer_frac, program
 from protocols.system import Parts, PhaseCost, System
@@ -143,6 +143,11 @@ class PermLLM(System):
             return _generated(parts)
         share = parts[P0][0] + parts[P1][0]
         return domain_of(options).decode(share, answer_frac(workload))
+
+    @classmethod
+    def stored_bytes(cls, workload: Workload, options: PermLLMOptions) -> Mapping[Role, int] | None:
+        """See `protocols.permllm.needs`."""
+        return stored_bytes(workload, options)
 
     @classmethod
     def cost(cls, workload: Workload, options: PermLLMOptions) -> dict[Phase, PhaseCost]:

@@ -19,6 +19,7 @@ from harness.records.record import (
     Sent,
     Status,
 )
+from harness.records.sources import sources
 from tests.fake_session import FakeSession
 
 MakeRecord = Callable[..., Record]
@@ -45,7 +46,11 @@ def build_record(
         phases=build_phases(list(wall_ns), payload, hops) if measured else {},
         steps=[],
         correctness=Correctness("relative rms", 2e-4, 2e-3, status == "ok") if measured else None,
-        environment={"date": "2025-01-02T03:04:05+00:00", "git": {"commit": None, "dirty": None}},
+        environment={
+            "date": "2025-01-02T03:04:05+00:00",
+            "git": {"commit": None, "dirty": None},
+            "sources": sources(config.system.name),
+        },
     )
 
 

@@ -204,6 +204,28 @@ def test_the_dealer_that_holds_masked_weights_cannot_unmask_them(
     assert float(masked.double().abs().mean()) > 2.0**60  # W alone is below 2^15
 
 
+def test_the_key_of_masked_weights_follows_from_nothing_that_the_dealer_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two sessions in which the dealer has the same keys: P0 and P1 do not."""
+    root, secrets = Prg.root, []
+    fixed = lambda seed, name: Prg(bytes(16)) if name == "dealer" else root(seed, name)  # noqa: E731
+    monkeypatch.setattr(Prg, "root", fixed)
+
+    def walk(party: MemoryParty) -> Context:
+        ctx = Context(party, None, Ring64(), P2)
+        with party.phase("prepare"):
+            ctx.establish()
+        return ctx
+
+    for _ in range(2):
+        contexts = run_parties(dict.fromkeys(ROLES, walk))
+        assert contexts[P2]._p0p1 is None
+        secrets.append({contexts[role].weight_key("w") for role in (P0, P1)})
+    assert [len(each) for each in secrets] == [1, 1]
+    assert secrets[0] != secrets[1]
+
+
 def keys_of(ctx: Context) -> list[Prg]:
     """All keys that a role has."""
     return [prg for prg in (ctx._p0p1, ctx._p0p2, ctx._p1p2, ctx._p2) if prg is not None]

@@ -37,7 +37,7 @@ def test_a_sweep_skips_what_is_stored(session: FakeSession) -> None:
     assert session.sizes() == [2, 1, 3]
     assert main([*SWEEP, "force=true"]) == 0
     assert session.sizes() == [2, 1, 3, 1, 2, 3]
-    assert len(store.load_all(Path("results/runs"))) == 3
+    assert len(store.load_current(Path("results/runs"))) == 3
 
 
 def test_a_failed_run_is_a_row_an_exit_code_and_tried_again(

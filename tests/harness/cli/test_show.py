@@ -51,7 +51,7 @@ def test_table(records: list[Record], show: Show) -> None:
     first = next(line for line in lines if "permllm-wan (10 ms" in line)
     assert " ".join(first.split()) == (
         "5 permllm permllm-wan (10 ms, 1 Gbit/s) emulated ok 21.0 ms [20.0–30.0] 4 400 kB "
-        "12.0 ms (45.0 ms) 12.0 ms (45.0 ms) 2.0e-04 2025-01-02 03:04"
+        "12.0 ms (45.0 ms) 33.0 ms 12.0 ms (45.0 ms) 2.0e-04 2025-01-02 03:04"
     )
     assert [line for line in lines if line in ("argmax", "layer")] == ["argmax", "layer"]
     assert any("puma (1 ms, 5 Gbit/s)" in line and "2.50 MB" in line for line in lines)
@@ -114,19 +114,129 @@ def test_systems_are_compared_where_nothing_else_differs(
         "argmax relative to permllm, n 5, permllm-wan (10 ms, 1 Gbit/s), shaper emulated"
     )
     assert table[1] == [
-        *("system", "system.domain", "online"),
-        *("×", "time", "×", "bytes", "×", "hops"),
+        *("system", "system.domain", "repeat"),
+        *(
+            "online",
+            "offline",
+            "sum",
+            "×",
+            "online",
+            "×",
+            "sum",
+            "×",
+            "bytes",
+            "×",
+            "hops",
+            "error",
+        ),
     ]
     assert [" ".join(cells) for cells in table[2:]] == [
-        "permllm ring64 30.0 ms 1.00 1.00 1.00",
-        "mpcformer – 90.0 ms 3.00 2.50 1.50",
-        "permllm float32 15.0 ms 0.500 0.500 1.00",
-        "puma – 75.0 ms 2.50 0 10.0",
+        "permllm ring64 10 30.0 ms 12.0 ms 42.0 ms 1.00 1.00 1.00 1.00 2.0e-04",
+        "mpcformer – 10 90.0 ms 12.0 ms 102 ms 3.00 2.43 2.50 1.50 2.0e-04",
+        "permllm float32 10 15.0 ms 12.0 ms 27.0 ms 0.500 0.643 0.500 1.00 2.0e-04",
+        "puma – 3 75.0 ms 12.0 ms 87.0 ms 2.50 2.07 0 10.0 2.0e-04",
     ]
     table = beside(show("network=puma").splitlines())
     assert [cells[0] for cells in table[2:]] == ["plaintext", "puma"]
-    assert table[3][-3:] == ["0.500", "∞", "∞"]
+    assert table[3][-5:] == ["0.500", "0.800", "∞", "∞", "2.0e-04"]
     assert beside(show("n=6").splitlines()) == []
+
+
+def elsewhere(record: Record, **changes: Any) -> Record:
+    """The same run on another machine, or by other code."""
+    return replace(record, environment={**record.environment, **changes})
+
+
+OTHER_MACHINE = {"cpu_model": "Xeon", "usable_cores": 64}
+OTHER_CODE = {"sources": {"code": "f" * 16, "system": None}, "git": {"commit": "abcdef012"}}
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "cells"),
+    [
+        ("machine", OTHER_MACHINE, ("unknown", "Xeon, 64 cores")),
+        ("commit", OTHER_CODE, ("unknown", "abcdef0")),
+    ],
+)
+def test_unlike_runs_are_marked_and_never_compared(
+    name: str,
+    change: dict[str, Any],
+    cells: tuple[str, str],
+    make_record: MakeRecord,
+    show: Show,
+    tmp_path: Path,
+) -> None:
+    store.save(tmp_path, make_record(["experiment.n=5"]))
+    store.save(tmp_path, elsewhere(make_record(["experiment.n=5", "system=puma"]), **change))
+    lines = show().splitlines()
+    assert name in lines[1].split()
+    assert [cell in line for cell, line in zip(cells, lines[2:4], strict=True)] == [True, True]
+    assert beside(lines) == []
+    told = f" not compared, since {name} differs: permllm ({cells[0]}), puma ({cells[1]})"
+    assert told in lines
+    titles = [line for line in show("--pivot", "n", "system").splitlines() if "online" in line]
+    assert titles == [f"argmax, {name} {cell}: online" for cell in cells]
+
+
+def test_one_run_of_two_machines_stands_twice_and_of_two_codes_once(
+    make_record: MakeRecord, show: Show, tmp_path: Path
+) -> None:
+    """Two folders put together: one file of an id is the last, the other is kept beside it."""
+    here = make_record(["experiment.n=5"], wall_ns=[20_000_000])
+    there = make_record(["experiment.n=5"], wall_ns=[5_000_000])
+    for record in (elsewhere(here, **OTHER_CODE), elsewhere(there, **OTHER_MACHINE), here):
+        store.save(tmp_path, record)
+    lines = show().splitlines()
+    assert sorted("Xeon, 64 cores" in line for line in lines[2:4]) == [False, True]
+    assert len([line for line in lines if "permllm-wan" in line]) == 2
+    assert len([line for line in show("--all").splitlines() if "permllm-wan" in line]) == 3
+    assert len(json.loads(show("--format", "json", "--all"))) == 3
+
+
+def test_a_runner_that_varies_is_a_column(
+    make_record: MakeRecord, show: Show, tmp_path: Path
+) -> None:
+    for runner in ("local", "netns"):
+        store.save(tmp_path, make_record(["experiment.n=5", f"runner={runner}"]))
+    assert "runner" in show().splitlines()[1].split()
+    titles = [line for line in show("--pivot", "n", "system").splitlines() if "online" in line]
+    assert titles == ["argmax, runner local: online", "argmax, runner netns: online"]
+
+
+def test_both_variants_of_a_rival_stand_in_a_comparison(
+    make_record: MakeRecord, show: Show, tmp_path: Path
+) -> None:
+    layer = ["experiment=layer", "model=gpt2"]
+    reused = [*layer, "system=mpcformer", "system.reuse_weight_masks=true"]
+    for overrides in (layer, [*layer, "system=mpcformer"]):
+        store.save(tmp_path, make_record(overrides))
+    lines = show().splitlines()
+    (told,) = [line for line in lines if line.startswith(" mpcformer, reuse_weight_masks: ")]
+    assert told.endswith("Not measured here: system.reuse_weight_masks=true.")
+    assert beside(lines)[1][1] == "system.reuse_weight_masks"
+    store.save(tmp_path, make_record(reused))
+    lines = show().splitlines()
+    assert [cells[:2] for cells in beside(lines)[2:5]] == [
+        ["permllm", "–"],
+        ["mpcformer", "false"],
+        ["mpcformer", "true"],
+    ]
+    assert "Not measured here" not in "".join(lines)
+
+
+def test_exact_errors_and_what_is_stored_are_columns_where_known(
+    make_record: MakeRecord, show: Show, tmp_path: Path
+) -> None:
+    known = make_record(["experiment=linear"])
+    assert known.correctness is not None
+    exact = replace(known.correctness, exact=0.25)
+    stored = {"P0": 2_000, "P1": 8_000, "P2": 32}
+    store.save(tmp_path, replace(known, correctness=exact, stored_bytes=stored))
+    store.save(tmp_path, make_record(["experiment=linear", "system=puma"]))
+    for line in show().splitlines():
+        if " permllm " in f" {line} " and " ms " in line:
+            assert "2.0e-04 0.250 2.00 kB / 8.00 kB / 32 B" in " ".join(line.split())
+    assert "0.250" in show("--pivot", "n", "system", "--value", "exact_error")
 
 
 @pytest.mark.parametrize(
@@ -253,7 +363,14 @@ def test_pivot(records: list[Record], show: Show) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "cell"), [("hops", "12"), ("error", "2.0e-04"), ("offline", "12.0 ms")]
+    ("value", "cell"),
+    [
+        ("hops", "12"),
+        ("error", "2.0e-04"),
+        ("offline", "12.0 ms"),
+        ("sum", "43.0 ms"),
+        ("steady_state", "31.0 ms"),
+    ],
 )
 def test_pivots_of_other_values(value: str, cell: str, records: list[Record], show: Show) -> None:
     text = show("--pivot", "system", "network", "experiment=layer", "seed=1", "--value", value)

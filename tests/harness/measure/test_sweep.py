@@ -5,7 +5,11 @@ import random
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -17,8 +21,10 @@ from harness.config.identity import config_hash
 from harness.config.overrides import expand_sweep
 from harness.errors import ConfigError
 from harness.measure import sweep as runs
-from harness.records import store
+from harness.progress import PlainProgress
+from harness.records import sources, store
 from harness.records.record import Status
+from harness.records.run_lock import locked
 from tests.fake_session import FakeSession
 
 REPO = CONF_DIR.parent
@@ -126,6 +132,117 @@ def test_runs_are_told_apart_by_what_is_swept() -> None:
     titles = runs.plan(configs).titles
     assert len(set(titles.values())) == len(titles) == 8
     assert titles[config_hash(configs[0])].endswith("puma emulated network.rtt_ms=1.0 seed=1")
+
+
+class Edited:
+    """Code as if it had been edited: another digest."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._monkeypatch, self._count = monkeypatch, 0
+
+    def __call__(self) -> None:
+        self._count += 1
+        digest = f"{self._count:016}"
+        self._monkeypatch.setattr(sources, "code_digest", lambda: digest)
+
+
+@pytest.fixture
+def edit(monkeypatch: pytest.MonkeyPatch) -> Edited:
+    return Edited(monkeypatch)
+
+
+def test_what_other_code_made_is_measured_again_and_kept(
+    session: FakeSession, edit: Edited, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(SWEEP) == 0
+    assert main(SWEEP) == 0
+    assert len(session.configs) == 6
+    stored = (
+        "6 of 6 runs are stored already, 6 of them on another machine; force=true measures again"
+    )
+    assert stored in capsys.readouterr().out
+    edit()
+    assert main([*SWEEP[:2], "experiment.n=1,2"]) == 0
+    assert session.sizes()[6:] == [1, 2]
+    told = capsys.readouterr().out
+    assert "2 of 2 runs: stored, but made by other code (commit unknown, 2025-01-02)" in told
+    assert "measured again" in told
+    assert main([*SWEEP[:2], "experiment.n=1,2"]) == 0
+    assert len(session.configs) == 8
+    folder = Path("results/runs")
+    assert (len(store.load_current(folder)), len(store.load_all(folder))) == (6, 8)
+
+
+def test_force_keeps_the_old_record(session: FakeSession) -> None:
+    assert main(["run"]) == 0
+    session.make_record = partial(session.make_record, wall_ns=[7])
+    assert main(["run", "force=true"]) == 0
+    records = store.load_all(Path("results/runs"))
+    assert sorted(r.phases["online"].wall_ns[0] for r in records) == [7, 30_000_000]
+    (last,) = store.load_current(Path("results/runs"))
+    assert last.phases["online"].wall_ns == [7]
+
+
+@pytest.mark.parametrize(
+    "argument", ["timeout_s=5", "calibration.strict=false", "calibration.max_age_s=0"]
+)
+def test_keys_that_cannot_change_a_number_are_no_other_run(
+    argument: str, session: FakeSession
+) -> None:
+    assert main(["run"]) == main(["run", argument]) == 0
+    assert len(session.configs) == 1
+
+
+def test_a_strict_run_does_not_take_a_link_outside_tolerance(
+    session: FakeSession, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make = session.make_record
+    off = replace(make().network, within_tolerance=False)
+    session.make_record = lambda **given: replace(make(**given), network=off)
+    assert main(["run", "calibration.strict=false"]) == 0
+    assert main(["run", "calibration.strict=false"]) == 0
+    assert len(session.configs) == 1
+    session.make_record = make
+    assert main(["run"]) == 0
+    assert len(session.configs) == 2
+    assert "stored, but over a link outside tolerance" in capsys.readouterr().out
+    assert main(["run", "calibration.strict=false"]) == 0
+    assert len(session.configs) == 2
+
+
+def test_two_sweeps_share_the_work(session: FakeSession, stages: list[str]) -> None:
+    """What another process measures comes last: its record, or ours where it left none."""
+    made = runs.plan(compose_all(expand_sweep(["experiment.n=1,2,3"])))
+    first, second, _ = made.pending.values()
+    measured = runs.measured_here(made, cast(Any, lambda: session), Stages(stages))
+    with ExitStack() as others:
+        for config in (first, second):
+            others.enter_context(locked(runs.path_of(config)))
+        assert next(measured).config["experiment"]["n"] == 3
+        theirs = session.run(first, Stages([]))
+        store.save(Path(first.results_dir), theirs)
+    assert next(measured) == theirs
+    assert next(measured).config["experiment"]["n"] == 2
+    assert next(measured, None) is None
+    assert session.sizes() == [3, 1, 2]  # 1 by the other process
+    assert [text.startswith("left to process") for text in stages[:2]] == [True, True]
+    assert not list(Path("results").rglob(".*.lock"))
+
+
+@pytest.fixture
+def stages() -> list[str]:
+    return []
+
+
+class Stages(PlainProgress):
+    """Keeps what a run came to."""
+
+    def __init__(self, texts: list[str]) -> None:
+        super().__init__()
+        self._texts = texts
+
+    def stage(self, text: str) -> None:
+        self._texts.append(text)
 
 
 SLOW_RUNS = """

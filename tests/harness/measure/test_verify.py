@@ -1,10 +1,82 @@
-"""How wrong an answer is."""
+"""How wrong an answer is, against what a system says it computes and against the exact model."""
 
 import math
+from typing import Any
 
+import pytest
 import torch
+from torch import Tensor
 
-from harness.measure.verify import relative_error, relative_rms
+from harness.measure.verify import Answers, relative_error, relative_rms
+from harness.parties.job import Job
+from harness.registry import system_class
+from protocols.inputs import prompt_tokens
+from protocols.plain import answer
+from protocols.system import PlainRun, System
+from protocols.workload import Argmax, Generation, Nonlinear, Workload
+from tests.play import SEED, small
+
+GELU = Nonlinear("gelu", (200,))
+
+
+def job(name: str, workload: Workload) -> Job:
+    return Job(name, system_class(name).Options(), workload, SEED)
+
+
+@pytest.mark.parametrize(("name", "approximates"), [("permllm", False), ("mpcformer", True)])
+def test_of_a_function(name: str, approximates: bool) -> None:
+    system, asked = system_class(name), job(name, GELU)
+    own, exact = system.plaintext(GELU, SEED, asked.options), answer(GELU, SEED)
+    answers = Answers()
+    for revealed in (own, own * 1.001):
+        found = answers.check(system, asked, [[revealed], [own]])
+        assert found.value == relative_rms(revealed, own)
+        assert found.exact == relative_rms(revealed, exact)
+        assert (found.exact > 0.05) == approximates
+
+
+def test_one_memory_serves_systems_in_turns() -> None:
+    """The exact answer is common to all; each system's own is not."""
+    answers = Answers()
+    for name in ("mpcformer", "puma", "permllm", "mpcformer"):
+        asked = job(name, GELU)
+        own = system_class(name).plaintext(GELU, SEED, asked.options)
+        found = answers.check(system_class(name), asked, [[own]])
+        assert (found.value, found.exact) == (0.0, relative_rms(own, answer(GELU, SEED)))
+
+
+def test_of_an_index() -> None:
+    right = answer(Argmax(50), SEED)
+    found = Answers().check(system_class("puma"), job("puma", Argmax(50)), [[right], [right + 1]])
+    assert (found.value, found.exact, found.ok) == (1.0, 1.0, False)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "bert"])
+def test_of_a_model(family: Any) -> None:
+    work = Generation(small(family), 5, 0 if family == "bert" else 3)
+    system, asked = system_class("mpcformer"), job("mpcformer", work)
+    own = played(system.plain_model(work, SEED, asked.options), work)
+    found = Answers().check(system, asked, [own])
+    assert (found.value, found.ok) == (0.0, True)
+    assert found.exact is not None
+    assert 1e-6 < found.exact < 2
+    exact = Answers().check(system, asked, [played(System.plain_model(work, SEED, None), work)])
+    assert exact.exact == 0.0
+    assert exact.value > 1e-6
+
+
+def played(plain: PlainRun, work: Generation) -> list[Tensor]:
+    """What a system would reveal that computes as `plain` does, greedily."""
+    prompt = prompt_tokens(work.spec, work.prompt_len, SEED)
+    if work.spec.family == "bert":
+        return [plain.encode(prompt)]
+    plain.reset()
+    steps, tokens = [], list(prompt)
+    for _ in range(work.new_tokens):
+        logits = plain.step(tokens)
+        tokens = [int(logits.argmax())]
+        steps.append(torch.cat([torch.tensor(tokens, dtype=torch.float64), logits]))
+    return steps
 
 
 def test_a_large_coordinate_hides_no_error_of_the_others() -> None:

@@ -10,8 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.config.identity import restored
 from harness.errors import ConfigError, RecordError
+from harness.measure.sweep import why_again
 from harness.records import store
+from harness.records.migrate import SCHEMA
 from harness.records.record import (
     Correctness,
     NetworkRecord,
@@ -22,6 +25,7 @@ from harness.records.record import (
     StepRecord,
 )
 
+OLD = Path(__file__).parent / "old"
 MakeRecord = Callable[..., Record]
 COUNT = st.integers(0, 2**63)
 NAMES = st.sampled_from(["P0", "P1", "P2", "é"])
@@ -48,10 +52,17 @@ RECORDS = st.builds(
         st.builds(StepRecord, st.just("decode"), COUNT, COUNT, COUNT, COUNT), max_size=2
     ),
     correctness=st.none()
-    | st.builds(Correctness, st.text(), st.floats(allow_nan=False), st.floats(0), st.booleans()),
+    | st.builds(
+        Correctness,
+        st.text(),
+        st.floats(allow_nan=False),
+        st.floats(0),
+        st.booleans(),
+        st.none() | st.floats(0),
+    ),
     environment=PLAIN,
     logs=st.dictionaries(NAMES, st.lists(st.text(), max_size=2)),
-    schema=st.just(2),
+    stored_bytes=st.none() | st.dictionaries(NAMES, COUNT),
 )
 
 
@@ -72,7 +83,8 @@ def test_json_is_standard_even_where_numbers_are_not(make_record: MakeRecord) ->
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"schema": 1}, "schema 1, this version reads schema 2; measure again"),
+        ({"schema": 4}, "schema 4, this version reads schemas 1 to 3"),
+        ({"schema": None}, "schema None"),
         ({"status": "fine"}, "status 'fine'"),
         ({"phases": {"online": {"hops": 1}}}, "not a record"),
         ({"surprise": 1}, "surprise"),
@@ -124,14 +136,14 @@ def test_a_broken_file_is_one_warning(
     warning = capsys.readouterr().err
     assert str(broken) in warning
     assert warning.count("\n") == 1
-    assert store.finished(tmp_path, "argmax", "0123") is None
+    assert store.finished(broken) is None
 
 
 def test_only_results_are_finished(tmp_path: Path, make_record: MakeRecord) -> None:
     for status in ("ok", "unsupported", "incorrect", "failed", "timeout"):
         record = make_record(status=status)
-        store.save(tmp_path, record)
-        found = store.finished(tmp_path, "argmax", record.id)
+        (tmp_path / status).mkdir()
+        found = store.finished(store.save(tmp_path / status, record))
         assert found == (record if status in ("ok", "unsupported") else None)
 
 
@@ -141,3 +153,48 @@ def test_results_dir_must_be_a_folder(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"results_dir: .*file is not a folder"):
         store.check_writable(tmp_path / "file" / "runs")
     assert list(tmp_path.iterdir()) == [tmp_path / "file"]
+
+
+def test_a_result_that_is_replaced_is_kept_beside_it(
+    tmp_path: Path, make_record: MakeRecord
+) -> None:
+    first, second, third = (make_record(wall_ns=[n]) for n in (1, 2, 3))
+    failed = make_record(status="failed")
+    for record in (failed, first, first, second, failed, third):
+        path = store.save(tmp_path, record)
+    assert store.load_current(tmp_path) == [third]
+    assert store.current_files(tmp_path, third.id[:4]) == [path]
+    kept = [record for record in store.load_all(tmp_path) if record != third]
+    assert sorted(r.phases["online"].wall_ns for r in kept) == [[1], [2]]
+
+
+@pytest.mark.parametrize("file", sorted(OLD.glob("*.json")), ids=lambda path: path.stem)
+def test_records_of_older_schemas_are_read(file: Path, tmp_path: Path) -> None:
+    """With their own numbers, as made by other code, and ready to be measured again."""
+    data, record = json.loads(file.read_text()), store.load(file)
+    assert data["schema"] < record.schema == 3
+    online = data["phases"]["online"]
+    assert record.phases["online"].wall_ns == online["wall_ns"]
+    sent = record.phases["online"].roles["P0"].sent["P1"].payload_bytes
+    assert sent == online["roles"]["P0"]["sent"]["P1"]["payload_bytes"]
+    assert record.correctness is not None
+    assert (record.correctness.value, record.correctness.exact) == (
+        data["correctness"]["value"],
+        None,
+    )
+    assert record.config["trace"] is False
+    assert record.environment["sources"] is None
+    assert Record.from_json(record.to_json()) == record
+    config = restored(record.config)
+    assert why_again(config, record) == f"stored, but made by other code ({made(record)})"
+
+
+def made(record: Record) -> str:
+    """Its commit and day."""
+    environment = record.environment
+    return f"commit {environment['git']['commit'][:7]}, {environment['date'][:10]}"
+
+
+def test_there_is_a_file_of_every_older_schema() -> None:
+    schemas = {json.loads(path.read_text())["schema"] for path in OLD.glob("*.json")}
+    assert schemas == set(range(1, SCHEMA))

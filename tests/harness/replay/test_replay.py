@@ -24,8 +24,9 @@ from harness.records import store
 from harness.records.record import Record
 from harness.replay import trace_file as file
 from harness.replay.costs import costs_of, delayed_costs
-from harness.replay.networks import parse_axis
+from harness.replay.networks import grid, parse_axis
 from harness.replay.predict import LEAST_S, TracedRun, crossings, predict
+from harness.replay.prediction_tables import crossing_lines
 from harness.replay.trace import DelayedStep, Step, Trace, check
 from protocols.party import P0, P1
 from tests.traces import MS, US, echo_trace
@@ -63,6 +64,19 @@ def test_a_network_between_two_traces_takes_what_lies_between(make_record: MakeR
     half = np.expm1(np.log1p(4e-3 / LEAST_S) / 2) * LEAST_S
     own = took(2 * half * 1e3) - 2 * half * 1e9
     assert own == pytest.approx((25 + (900 + 1150) / 2) * US, abs=2)
+
+
+def test_crossings_of_unlike_traces_are_marked(make_record: MakeRecord) -> None:
+    record = make_record()
+    other = replace(record, environment={**record.environment, "cpu_model": "Xeon"})
+    networks = grid([], [], "1..10:3", None)
+    for second, mark in ((record, ""), (other, " * (machine differs)")):
+        pair = [
+            predict(TracedRun(r, echo_trace("x", us), "x"), networks.configs, "wall", 1.0)
+            for r, us in ((record, 700), (second, 900))
+        ]
+        (line,) = crossing_lines(pair, networks)
+        assert line == f"A and B cross nowhere here: A is faster than B{mark}"
 
 
 def prediction_of(record: Record, trace: Trace, *overrides: str) -> list[float]:

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.axes import Axes
 
 from harness.records.record import Record
-from harness.report.figures import argmax_figure, layer_figure, save_figures
+from harness.report.figures import OUTSIDE, argmax_figure, layer_figure, save_figures
 from harness.report.series import floor_s, series_of
 
 MakeRecord = Callable[..., Record]
@@ -56,9 +56,23 @@ def test_lines_are_runs_that_differ_in_x_alone(make_record: MakeRecord) -> None:
         "permllm, no shaping": [768],
     }
     off = replace(records[0], network=replace(records[0].network, within_tolerance=False))
-    assert [line.label for line in series_of([off], "layer")] == [f"{wan}, link outside tolerance"]
+    (line,) = series_of([off, records[1]], "layer")
+    assert [point.outside for point in line.points] == [True, False]
     gpt2 = series_of(records, "layer")[1].points[1]
-    assert gpt2.median_s == 7e-9  # of two equal runs, the one with more samples
+    assert gpt2.median_s == 7e-9  # of two equal runs, the newer
+    there = replace(records[1], environment={**records[1].environment, "cpu_model": "Xeon"})
+    labels = [line.label for line in series_of([records[0], there], "layer")]
+    assert labels == [f"{wan}, machine=Xeon", f"{wan}, machine=unknown"]
+
+
+def test_a_point_over_a_link_outside_tolerance_is_hollow(make_record: MakeRecord) -> None:
+    records = [make_record([f"experiment.n={n}"]) for n in (1000, 2000)]
+    off = replace(records[1], network=replace(records[1].network, within_tolerance=False))
+    figure = argmax_figure([records[0], off])
+    assert figure is not None
+    hollow = [line for line in figure.axes[0].lines if line.get_markerfacecolor() == "white"]
+    assert [line.get_xdata().tolist() for line in hollow] == [[2000]]  # type: ignore[union-attr]
+    assert OUTSIDE in [text.get_text() for text in figure.legends[0].get_texts()]
 
 
 def test_floor_needs_a_shaper(make_record: MakeRecord) -> None:

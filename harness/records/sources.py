@@ -1,0 +1,67 @@
+"""The code that a number comes from, as a digest: a stored run counts only where it was made by this code.
+
+Counted is every Python file that can change a result: the protocols, the baselines, the network, and
+what of harness starts parties, connects them, measures and verifies. What only reads records is not.
+A file counts by its bytes, comments too: whether an edit matters is not for a program to say.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from harness.registry import others
+from harness.version import REPO
+
+COUNTED = (
+    "protocols",
+    "baselines",
+    "netem",
+    "harness/transport",
+    "harness/parties",
+    "harness/runners",
+    "harness/measure",
+)
+
+
+@cache
+def code_digest() -> str:
+    """16 hex digits over the counted files, as they are when a program first asks.
+
+    Parties that are started later may run newer files; their records then bear the older digest, and
+    do not count as made by the newer code.
+    """
+    return digest_of(REPO, (path for name in COUNTED for path in (REPO / name).rglob("*.py")))
+
+
+@cache
+def system_digest(system: str) -> str | None:
+    """The same of the package that brings `system`; None for ours, which `code_digest` counts."""
+    point = others().get(system)
+    spec = find_spec(point.module.partition(".")[0]) if point else None
+    if spec is None:
+        return None
+    if spec.submodule_search_locations is None:
+        return digest_of(Path(spec.origin or "").parent, [Path(spec.origin or "")])
+    folders = [Path(folder) for folder in spec.submodule_search_locations]
+    return digest_of(folders[0], (path for folder in folders for path in folder.rglob("*.py")))
+
+
+def digest_of(root: Path, files: Iterable[Path]) -> str:
+    """16 hex digits over the names below `root` and the contents of `files`."""
+    total = hashlib.sha256()
+    for part in _parts(root, files):
+        total.update(len(part).to_bytes(8, "big") + part)
+    return total.hexdigest()[:16]
+
+
+def _parts(root: Path, files: Iterable[Path]) -> Iterator[bytes]:
+    for path in sorted(files):
+        yield path.relative_to(root).as_posix().encode() if path.is_relative_to(root) else b""
+        yield path.read_bytes()
+
+
+def sources(system: str) -> dict[str, str | None]:
+    """What a record keeps: `code`, and `system` for one of another package."""
+    return {"code": code_digest(), "system": system_digest(system)}

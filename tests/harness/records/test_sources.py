@@ -1,0 +1,70 @@
+"""The digest of the code: an edit that can change a number changes it, others do not."""
+
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from harness.records import sources
+
+
+@pytest.fixture
+def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small checkout that is digested in the place of this one."""
+    for name in ("protocols/permllm/linear", "harness/measure/run", "harness/report/tables"):
+        path = tmp_path / f"{name}.py"
+        path.parent.mkdir(parents=True)
+        path.write_text(f"# {name}\n")
+    monkeypatch.setattr(sources, "REPO", tmp_path)
+    return tmp_path
+
+
+def digest() -> str:
+    sources.code_digest.cache_clear()
+    try:
+        return sources.code_digest()
+    finally:
+        sources.code_digest.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("file", "counts"),
+    [
+        ("protocols/permllm/linear.py", True),
+        ("harness/measure/run.py", True),
+        ("harness/report/tables.py", False),
+        ("protocols/permllm/notes.txt", False),
+        ("baselines/new.py", True),
+    ],
+)
+def test_edits(file: str, counts: bool, repo: Path) -> None:
+    before = digest()
+    assert digest() == before
+    path = repo / file
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("x = 1\n")
+    assert (digest() != before) == counts
+
+
+def test_a_file_that_is_renamed_or_split_counts(repo: Path) -> None:
+    before = digest()
+    path = repo / "protocols/permllm/linear.py"
+    path.rename(path.with_name("affine.py"))
+    assert digest() != before
+
+
+def test_a_system_of_another_package_has_a_digest_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = tmp_path / "some_own_system.py"
+    module.write_text("x = 1\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    point = EntryPoint("own", "some_own_system:Own", "permbench.systems")
+    monkeypatch.setattr(sources, "others", lambda: {"own": point})
+    found = sources.sources("own")
+    assert found["code"] == sources.sources("permllm")["code"]
+    assert sources.sources("permllm")["system"] is None
+    module.write_text("x = 2\n")
+    sources.system_digest.cache_clear()
+    assert sources.sources("own")["system"] not in (None, found["system"])
+    sources.system_digest.cache_clear()
