@@ -41,6 +41,7 @@ FIELDS = {  # what each field of a record means
     "Record.logs": "last lines of every party, of a run that failed",
     "Record.generated": "prompt, tokens and text of experiment=generate",
     "Record.schema": "version of this form",
+    "Record.stored_bytes": "by role: what it keeps of the model; null: the system does not say",
     "NetworkRecord.name": "the network's name",
     "NetworkRecord.profile": "by ordered pair of roles: delay, rate, jitter, loss",
     "NetworkRecord.measured": "what calibration measured of each link",
