@@ -28,6 +28,50 @@ ROOT = Path(__file__).resolve().parents[1]
 ROOT_PAGES = ("METHODOLOGY.md", "SECURITY.md", "CHANGELOG.md", "CONTRIBUTING.md")
 ROOT_LINK = re.compile(rf"\]\((?:\.\./)*({'|'.join(ROOT_PAGES)})")
 DOCS_LINK = re.compile(r"\]\(docs/")
+FIELDS = {  # what each field of a record means
+    "Record.id": "hash of the configuration, and the file's name",
+    "Record.config": "every key, as nested groups",
+    "Record.status": "how it ended",
+    "Record.error": "why it is not ok",
+    "Record.network": "what was asked of the links, and what they were",
+    "Record.phases": "by name: prepare, offline, input, online",
+    "Record.steps": "the tokens of a model, in order",
+    "Record.correctness": "the answers against plaintext; null where there is none",
+    "Record.environment": "machine, versions, commit, date",
+    "Record.logs": "last lines of every party, of a run that failed",
+    "Record.generated": "prompt, tokens and text of experiment=generate",
+    "Record.schema": "version of this form",
+    "Record.stored_bytes": "by role: what it keeps of the model; null: the system does not say",
+    "NetworkRecord.name": "the network's name",
+    "NetworkRecord.profile": "by ordered pair of roles: delay, rate, jitter, loss",
+    "NetworkRecord.measured": "what calibration measured of each link",
+    "NetworkRecord.within_tolerance": "whether all links were as asked; null: not measured",
+    "NetworkRecord.interfaces": "with shaper=tc: settings and counters of each interface",
+    "NetworkRecord.calibrated_at": "when the links were measured",
+    "PhaseRecord.wall_ns": "one for each measured evaluation",
+    "PhaseRecord.warmup_wall_ns": "one for each warm-up",
+    "PhaseRecord.hops": "messages on the critical path",
+    "PhaseRecord.roles": "by role",
+    "PhaseRecord.computed_ns": "what the network alone would take; null: the phase was shaped",
+    "RolePhase.cpu_ns": "processor time, one for each measured evaluation",
+    "RolePhase.peak_rss_bytes": "peak memory",
+    "RolePhase.sent": "traffic, by receiver",
+    "Sent.messages": "how many",
+    "Sent.payload_bytes": "bytes of tensors",
+    "Sent.wire_bytes": "the same with framing",
+    "StepRecord.evaluation": "number of the evaluation that the step is of",
+    "StepRecord.kind": "the prompt (prefill), a token (decode), or all there is (whole)",
+    "StepRecord.tokens": "how many went in at once",
+    "StepRecord.wall_ns": "online time",
+    "StepRecord.offline_wall_ns": "offline time; of a batch, at its first step",
+    "StepRecord.hops": "online messages on the critical path",
+    "StepRecord.payload_bytes": "online payload of all roles",
+    "Correctness.metric": "how answer and plaintext were compared",
+    "Correctness.value": "largest error of all evaluations",
+    "Correctness.tolerance": "largest error that is accepted",
+    "Correctness.ok": "whether value is at most tolerance",
+    "Correctness.exact": "the same error against the exact model",
+}
 RECORDS = (
     record.Record,
     record.NetworkRecord,
@@ -113,10 +157,16 @@ def record_page() -> str:
     """The fields of a record, from its dataclasses."""
     parts = ["# The record", "One JSON file for each run. Times are in ns, sizes in bytes."]
     for kind in RECORDS:
-        hints = get_type_hints(kind)
-        found = [(f"`{f.name}`", f"`{_type(hints[f.name])}`") for f in dataclasses.fields(kind)]
-        parts += [f"## {kind.__name__}", _doc(kind), _table(("field", "type"), found)]
+        fields = _table(("field", "type", "meaning"), _fields(kind))
+        parts += [f"## {kind.__name__}", _doc(kind), fields]
     return _joined(parts)
+
+
+def _fields(kind: type[Any]) -> Iterator[tuple[str, str, str]]:
+    hints = get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        meaning = FIELDS.get(f"{kind.__name__}.{field.name}", "see above")
+        yield f"`{field.name}`", f"`{_type(hints[field.name])}`", meaning
 
 
 def columns_page() -> str:
@@ -151,7 +201,7 @@ def _wide(prog: str) -> argparse.HelpFormatter:
 
 
 def _doc(kind: type) -> str:
-    return " ".join((kind.__doc__ or "").split())
+    return (kind.__doc__ or "").partition("\n")[0]
 
 
 def _type(hint: Any) -> str:
