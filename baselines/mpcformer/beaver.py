@@ -28,14 +28,14 @@ def multiply(ctx: Context, x: Tensor, y: Tensor) -> Tensor:
     if not triple:
         return ctx.without_data(*shape)
     a, b, c = triple
-    e, f = ctx.open(x - a, y - b)
-    return e * (b + f if ctx.leads else b) + a * f + c
+    e, f = ctx.open(x - a, y - b)  # e = x − a, f = y − b, in the clear
+    return e * (b + f if ctx.leads else b) + a * f + c  # e·[b] + [a]·f + [c], and e·f at P0
 
 
 def _triple(ctx: Context, x: Tensor, y: Tensor, shape: Shape) -> Parts:
     def complete(zero: Parts, one: Parts) -> Parts:
         (a0, b0, c0), (a1, b1) = zero, one
-        return ((a0 + a1) * (b0 + b1) - c0,)
+        return ((a0 + a1) * (b0 + b1) - c0,)  # c1 = a·b − c0
 
     masks = (tuple(x.shape), tuple(y.shape))
     return ctx.deal("product", (*masks, shape), masks, complete)
@@ -48,14 +48,15 @@ def matmul(ctx: Context, x: Tensor, y: Tensor) -> Tensor:
     if not triple:
         return ctx.without_data(*shape)
     a, b, c = triple
-    e, f = ctx.open(x - a, y - b)
-    return ring.matmul_t(e, b + f if ctx.leads else b) + ring.matmul_t(a, f) + c
+    e, f = ctx.open(x - a, y - b)  # x − a (h, n, k), y − b (h, m, k), in the clear
+    own = ring.matmul_t(e, b + f if ctx.leads else b)  # e·[b]ᵀ, and e·fᵀ at P0   (h, n, m)
+    return own + ring.matmul_t(a, f) + c  # + [a]·fᵀ + [c]
 
 
 def _matrix_triple(ctx: Context, x: Tensor, y: Tensor, shape: Shape) -> Parts:
     def complete(zero: Parts, one: Parts) -> Parts:
         (a0, b0, c0), (a1, b1) = zero, one
-        return (ring.matmul_t(a0 + a1, b0 + b1) - c0,)
+        return (ring.matmul_t(a0 + a1, b0 + b1) - c0,)  # c1 = a·bᵀ − c0
 
     masks = (tuple(x.shape), tuple(y.shape))
     return ctx.deal("matmul", (*masks, shape), masks, complete)

@@ -27,8 +27,8 @@ from protocols.arith import ring
 def product(x: Share, y: Share) -> Term:
     """x·y, elementwise with broadcasting: local."""
     value = y.first + y.second
-    value = x.first * value
-    value += x.second * y.first
+    value = x.first * value  # x_i·(y_i + y_(i+1))
+    value += x.second * y.first  # + x_(i+1)·y_i
     return Term(value, x.frac + y.frac)
 
 
@@ -42,8 +42,8 @@ def square_sum(x: Share) -> Term:
 
 def matrix_product(x: Share, w: Share) -> Term:
     """x·wᵀ a head: x (h, n, k), w (h, m, k) → (h, n, m), local."""
-    value = ring.matmul_t(x.first, w.first + w.second)
-    value += ring.matmul_t(x.second, w.first)
+    value = ring.matmul_t(x.first, w.first + w.second)  # x_i·(w_i + w_(i+1))ᵀ   (h, n, m)
+    value += ring.matmul_t(x.second, w.first)  # + x_(i+1)·w_iᵀ
     return Term(value, x.frac + w.frac)
 
 

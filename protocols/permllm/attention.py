@@ -115,7 +115,8 @@ class Scores(Step):
         if self.role == P2:
             keys.pad.extend(pads[1])
             values.pad.extend(pads[2])
-            cross = matmul_t(pads[0], masks) + matmul_t(q.held, keys.pad.view(length))
+            cross = matmul_t(pads[0], masks)  # r_q·b   (h, n, L)
+            cross += matmul_t(q.held, keys.pad.view(length))  # + a·r_k
             self.party.send(P1, cross - tau0)  # τ1 = r_q·b + a·r_k − τ0
             return mu
         (tau1,) = self.receive(P2, shape)
@@ -128,19 +129,19 @@ class Scores(Step):
             tau0: Tensor
             pads, tau0 = self.take()
             opened = [x.held - r for x, r in zip((q, k, v), pads, strict=True)]
-            self.party.send(P1, *opened)
+            self.party.send(P1, *opened)  # E_q, E_k, E_v   (h, n, w)
             keys.value.extend(k.held)
             values.value.extend(v.held)
-            local = matmul_t(q.held, keys.value.view(length)) + tau0
+            local = matmul_t(q.held, keys.value.view(length)) + tau0  # Δq·Δk + τ0   (h, n, L)
             (share,) = self.receive(P1, tuple(local.shape))
-            return local + share
+            return local + share  # Δs = s − μ
         query_mask, own = self.take()
         e_q, e_k, e_v = self.receive(P0, q.shape, k.shape, v.shape)
         keys.opened.extend(e_k)
         values.opened.extend(e_v)
-        cross = matmul_t(e_q, keys.mask.view(length))  # E_q·b + a·E_k
-        cross += matmul_t(query_mask, keys.opened.view(length))
-        self.party.send(P0, cross + own)
+        cross = matmul_t(e_q, keys.mask.view(length))  # E_q·b   (h, n, L)
+        cross += matmul_t(query_mask, keys.opened.view(length))  # + a·E_k
+        self.party.send(P0, cross + own)  # + a·b + τ1 − μ
         return None
 
 
@@ -176,7 +177,8 @@ class WeightedSum(Step):
         mu, low = self.ctx.truncatable_mask(self.name, safe_bits, truncated, *shape)
         matmul, masks = self.domain.matmul, values.mask.view(length)  # d
         if self.role == P2:
-            cross = matmul(pad, masks) + matmul(p.held, values.pad.view(length))
+            cross = matmul(pad, masks)  # r_p·d   (h, n, w)
+            cross += matmul(p.held, values.pad.view(length))  # + e·r_v
             self.party.send(P1, cross - tau0 - low)  # τ1 = r_p·d + e·r_v − τ0 − ℓ
             return mu
         (tau1,) = self.receive(P2, shape)
@@ -188,13 +190,13 @@ class WeightedSum(Step):
         if self.role == P0:
             tau0: Tensor
             pad, tau0 = self.take()
-            self.party.send(P1, p.held - pad)
-            local = matmul(p.held, values.value.view(length)) + tau0
+            self.party.send(P1, p.held - pad)  # E_p = Δp − r_p   (h, n, L)
+            local = matmul(p.held, values.value.view(length)) + tau0  # Δp·Δv + τ0   (h, n, w)
             (share,) = self.receive(P1, self._out_shape(p))
-            return local + share
+            return local + share  # Δo = o − μ'
         weight_mask, own = self.take()
         (e_p,) = self.receive(P0, p.shape)
-        cross = matmul(e_p, values.mask.view(length))  # E_p·d + e·E_v
-        cross += matmul(weight_mask, values.opened.view(length))
-        self.party.send(P0, cross + own)
+        cross = matmul(e_p, values.mask.view(length))  # E_p·d   (h, n, w)
+        cross += matmul(weight_mask, values.opened.view(length))  # + e·E_v
+        self.party.send(P0, cross + own)  # + e·d + τ1 − μ'
         return None

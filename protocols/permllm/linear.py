@@ -103,16 +103,16 @@ class Linear(Step):
         if self.role == P0:
             (correction,) = self.receive(P1, shape, dtype=self._dtype)
             w0 = self._mask(self.ctx.p0p2(self.name), *shape)
-            self.keep_each(correction + w0 + self._weights.bias)
+            self.keep_each(correction + w0 + self._weights.bias)  # W·λx − λy + b   (n, m)
             return None
         out, low = self._out_mask(shape, truncated)
-        product = self._own_half.linear(x.held)
+        product = self._own_half.linear(x.held)  # P2: U·λx, P1: (W − U)·λx   (n, m)
         if self.role == P2:
             w0 = self._mask(self.ctx.p0p2(self.name), *shape)
-            self.party.send(P1, product - w0 - low)
+            self.party.send(P1, product - w0 - low)  # w1 = U·λx − w0 − ℓ
         else:
             (w1,) = self.receive(P2, shape, dtype=self._dtype)
-            self.party.send(P0, product + w1 - out)
+            self.party.send(P0, product + w1 - out)  # (W − U)·λx + w1 − λy
         return out
 
     def _out_mask(self, shape: tuple[int, int], truncated: int) -> tuple[Tensor, Tensor]:
@@ -128,7 +128,7 @@ class Linear(Step):
             return None
         bracket: Tensor
         (bracket,) = self.take()
-        return self._apply(self._weights.values, x.held) + bracket
+        return self._apply(self._weights.values, x.held) + bracket  # Δy = W·Δx + [W·λx − λy] + b
 
     @property
     def _weights(self) -> FixedWeight:

@@ -85,7 +85,7 @@ class Revealed(Step):
         halves = torch.stack([x.flat.reshape(steps, size) for x in inputs], dim=1)
         seen = halves.gather(2, index[:, None].expand(-1, count, -1))  # π(λ)
         windows = self.domain.window_mask(seen - dither, shift).reshape(steps * count, size)
-        self.party.send(P1, windows - pad)
+        self.party.send(P1, windows - pad)  # σ = (π(λ) − ρ >> s) − t   (steps·inputs, size)
         return index
 
     def online(self, inputs: list[Masked]) -> Tensor | None:
@@ -98,12 +98,12 @@ class Revealed(Step):
                 self.domain.window_value(x.flat[self.index] + rho, shift)
                 for x, rho in zip(inputs, dither[0], strict=True)
             ]
-            self.party.send(P1, torch.stack(windows) + pad)
+            self.party.send(P1, torch.stack(windows) + pad)  # (π(Δ) + ρ >> s) + t   (inputs, size)
             return None
         (sigma,) = self.take()
         shape = (len(inputs), inputs[0].numel)
         (padded,) = self.receive(P0, shape, dtype=self.domain.window_dtype)
-        seen = self.domain.decode(padded + sigma, self._window_frac)
+        seen = self.domain.decode(padded + sigma, self._window_frac)  # π(x)
         self._check_range(seen)
         return seen
 
@@ -161,7 +161,7 @@ class Permuted(Step):
             return fresh
         restored = torch.empty(index.shape, dtype=mu.dtype)
         restored.scatter_(1, index, mu.reshape(index.shape))  # π⁻¹(μ)
-        self.party.send(P0, restored.reshape(-1) - fresh)
+        self.party.send(P0, restored.reshape(-1) - fresh)  # c = π⁻¹(μ) − λ'
         return fresh
 
     def _online(self, inputs: list[Masked], out_frac: int, rows: int) -> Tensor | None:
@@ -170,9 +170,9 @@ class Permuted(Step):
             correction: Tensor
             (correction,) = self.take()
             (reply,) = self.receive(P1, (inputs[0].numel,))
-            correction[self._revealed.index] += reply
+            correction[self._revealed.index] += reply  # Δ' = π⁻¹(y − μ) + c = y − λ'
             return correction
         (mu,) = self.take()
         y = self._function(*seen.reshape(len(inputs), rows, -1))
-        self.party.send(P0, self.domain.encode(y, out_frac).reshape(-1) - mu)
+        self.party.send(P0, self.domain.encode(y, out_frac).reshape(-1) - mu)  # y − μ   (size,)
         return None

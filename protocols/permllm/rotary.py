@@ -46,7 +46,7 @@ class Rotary(Step):
             return None
         fresh, _ = self.ctx.truncatable_mask(self.name, SAFE_BITS, ROTATION_FRAC, *x.shape)
         if self.role == P2:
-            self.party.send(P0, self._rotate(x.held, tables) - fresh)
+            self.party.send(P0, self._rotate(x.held, tables) - fresh)  # R(λ) − λ'
         return fresh
 
     def _online(self, x: Masked, tables: Tables) -> Tensor | None:
@@ -54,7 +54,7 @@ class Rotary(Step):
             return None
         correction: Tensor
         (correction,) = self.take()
-        return self._rotate(x.held, tables) + correction
+        return self._rotate(x.held, tables) + correction  # R(Δ) + R(λ) − λ' = R(x) − λ'
 
     def _rotate(self, half: Tensor, tables: Tables) -> Tensor:
         cos, sin = (self.domain.encode(t, ROTATION_FRAC)[:, None] for t in tables)

@@ -47,7 +47,7 @@ class Input(Step):
             if x is None:
                 raise RuntimeError("P1 must give its input")
             (mask,) = self.take()
-            self.party.send(P0, self._encode(x) - mask)
+            self.party.send(P0, self._encode(x) - mask)  # Δ = x − λ
             return Masked(self._shape, self._frac, None)
         (delta,) = self.receive(P1, self._shape, dtype=self._dtype)
         return Masked(self._shape, self._frac, delta)
@@ -107,7 +107,8 @@ class CachedRows(Step):
             for rows, value in zip(cached, values, strict=True):
                 rows.value.extend(value)
             n = self._length
-            self.party.send(P1, *(rows.value.view(n) - rows.pad.view(n) for rows in cached))
+            opened = (rows.value.view(n) - rows.pad.view(n) for rows in cached)
+            self.party.send(P1, *opened)  # E_k = Δk − r_k, E_v = Δv − r_v   (h, L, w)
             return
         if k is None or v is None:
             raise RuntimeError("P1 must give the cached rows")
