@@ -7,7 +7,7 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
-INSIDE = "harness/_data"  # as harness/data.py looks for them
+INSIDE = "harness/_data"  # as harness/data_files.py looks for them
 DATA = ("conf/**/*.yaml", "results/reference/gate.json")
 
 

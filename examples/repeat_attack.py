@@ -27,11 +27,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from protocols.memory import MemoryParty, run_parties
+from protocols.in_process_party import MemoryParty, run_parties
 from protocols.party import P0, P1, ROLES
 from protocols.permllm.context import Context
-from protocols.permllm.masked import Masked
-from protocols.permllm.permuted import Revealed
+from protocols.permllm.masked_value import Masked
+from protocols.permllm.permuted_functions import Revealed
 from protocols.permllm.system import PermLLM
 from protocols.transformer.spec import TransformerSpec
 from protocols.transformer.weights import synthetic_layer

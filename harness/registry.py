@@ -10,7 +10,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
-from baselines.mpcformer.settings import Settings
+from baselines.mpcformer.options import Settings
 from harness.errors import ConfigError
 from protocols.options import NoOptions
 from protocols.permllm.options import PermLLMOptions

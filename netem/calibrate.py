@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from netem.link import wait_until
+from netem.emulated_link import wait_until
 from netem.measurement import DirectionMeasurement, LinkMeasurement, Rung
 from netem.profile import LinkProfile
 

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from netem.command import TcError, run
-from netem.ownership import is_alive, owner_of
+from netem.process_labels import is_alive, owner_of
 
 NAMES = Path("/run/netns")
 ENDING_S = 5.0  # for killed processes to be gone

@@ -20,7 +20,7 @@ from typing import Self
 
 from netem import cleanup
 from netem.command import Argv, TcError, run
-from netem.ownership import run_label
+from netem.process_labels import run_label
 from netem.tcp import SYSCTLS, WINDOW_PACKETS
 
 # Private, and that for tests of networks, where all of the first is taken.

@@ -7,10 +7,10 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
+from protocols.expected_answer import answer
 from protocols.footprint import Footprint, Need, peaks, sizes
 from protocols.options import NoOptions
 from protocols.party import ROLES, Party, Phase, Role
-from protocols.plain import answer
 from protocols.transformer.plain_model import PlainModel
 from protocols.transformer.source import model_weights
 from protocols.workload import Argmax, Generation, UserInput, Workload

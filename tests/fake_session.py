@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Self
 
-from harness.config.identity import config_hash, resolved
+from harness.config.config_hash import config_hash, resolved
 from harness.config.schema import RunConfig
 from harness.progress import Progress
 from harness.records.record import Record, Status

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from protocols.memory import MemoryParty, run_parties
+from protocols.in_process_party import MemoryParty, run_parties
 from protocols.party import P1, PHASES, ROLES, Phase, Role
 from protocols.system import Pair, PhaseCost, System
 from protocols.transformer.spec import Family, TransformerSpec

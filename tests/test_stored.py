@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from baselines.mpcformer.settings import Settings
+from baselines.mpcformer.options import Settings
 from harness.registry import OURS, system_class
-from protocols.memory import MemoryParty, run_parties
+from protocols.in_process_party import MemoryParty, run_parties
 from protocols.party import P1, ROLES, Role
 from protocols.permllm.options import PermLLMOptions
 from protocols.system import System

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from baselines.mpcformer.settings import Approx, Settings, Truncation
+from baselines.mpcformer.options import Approx, Settings, Truncation
 from harness.registry import OURS, system_class
+from protocols.in_process_party import MemoryParty
 from protocols.inputs import prompt_tokens
-from protocols.memory import MemoryParty
 from protocols.party import Role
 from protocols.permllm.options import PermLLMOptions
 from protocols.system import System

@@ -7,12 +7,12 @@ own error. Every function takes and returns float64 tensors.
 import torch
 from torch import Tensor
 
-from baselines.mpcformer import quad as quads
+from baselines.mpcformer import quad_gelu as quads
 from baselines.mpcformer import reciprocal as reciprocals
 from baselines.mpcformer import rsqrt as rsqrts
 from baselines.mpcformer import sigmoid as sigmoids
 from baselines.mpcformer.exponential import SQUARINGS
-from baselines.mpcformer.settings import Approx
+from baselines.mpcformer.options import Approx
 from baselines.mpcformer.softmax import OFFSET, down_scale
 
 

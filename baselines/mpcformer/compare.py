@@ -9,8 +9,8 @@ Exact for every x in Z_2^64. Messages, what is learnt and sources: `binary`, `be
 
 from torch import Tensor
 
+from baselines.mpcformer.a2b import add_bits, is_zero_bit, to_arithmetic
 from baselines.mpcformer.beaver import multiply
-from baselines.mpcformer.binary import add_bits, is_zero_bit, to_arithmetic
 from baselines.mpcformer.context import Context
 
 

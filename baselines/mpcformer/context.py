@@ -25,7 +25,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from baselines.mpcformer.settings import Settings
+from baselines.mpcformer.options import Settings
 from protocols.arith.prg import Prg, Stream
 from protocols.party import P0, P1, P2, Party, Role
 

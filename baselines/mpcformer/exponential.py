@@ -20,7 +20,7 @@ from torch import Tensor
 
 from baselines.mpcformer.context import Context
 from baselines.mpcformer.encoding import constant
-from baselines.mpcformer.wide import quadratic
+from baselines.mpcformer.product_truncation import quadratic
 
 SQUARINGS = 8
 GAIN_BITS = 16

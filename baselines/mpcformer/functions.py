@@ -12,10 +12,10 @@ from baselines.mpcformer.context import FRAC, Context
 from baselines.mpcformer.encoding import encode
 from baselines.mpcformer.exponential import exponential
 from baselines.mpcformer.norm import normalize
-from baselines.mpcformer.quad import quad
+from baselines.mpcformer.options import Approx
+from baselines.mpcformer.quad_gelu import quad
 from baselines.mpcformer.reciprocal import reciprocal
 from baselines.mpcformer.rsqrt import IN_FRAC, rsqrt
-from baselines.mpcformer.settings import Approx
 from baselines.mpcformer.sigmoid import gelu, sigmoid, silu, tanh
 from baselines.mpcformer.softmax import WEIGHT_FRAC, softmax
 

@@ -23,10 +23,10 @@ from baselines.mpcformer.context import FRAC, Context
 from baselines.mpcformer.encoding import decode, encode
 from baselines.mpcformer.fixed_weight import fixed, fixed_gains
 from baselines.mpcformer.layer import LayerMatrices, Tokens, TransformerLayer
-from baselines.mpcformer.matrix import Diagonal, Matrix
+from baselines.mpcformer.linear import Diagonal, Matrix
+from baselines.mpcformer.maximum import reveal_to_user
 from baselines.mpcformer.norm import normalize
 from baselines.mpcformer.program import Program
-from baselines.mpcformer.tournament import reveal_to_user
 from baselines.mpcformer.truncate import truncate
 from protocols.inputs import prompt_tokens
 from protocols.party import P0, P1

@@ -31,14 +31,14 @@ from baselines.forward import visible
 from baselines.mpcformer.attention import cache
 from baselines.mpcformer.context import FRAC, Context
 from baselines.mpcformer.fixed_weight import FixedWeight, fixed, fixed_gains, scaled_rows
-from baselines.mpcformer.matrix import Diagonal, Matrix
+from baselines.mpcformer.linear import Diagonal, Matrix
 from baselines.mpcformer.norm import normalize
-from baselines.mpcformer.quad import quad
+from baselines.mpcformer.product_truncation import product
+from baselines.mpcformer.quad_gelu import quad
 from baselines.mpcformer.rotary import Tables, rotate
 from baselines.mpcformer.sigmoid import gelu, silu
 from baselines.mpcformer.softmax import WEIGHT_FRAC, softmax
 from baselines.mpcformer.truncate import truncate
-from baselines.mpcformer.wide import product
 from protocols.transformer.spec import TransformerSpec
 from protocols.transformer.weights import LayerWeights, fold
 

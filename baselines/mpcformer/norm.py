@@ -18,9 +18,9 @@ from torch import Tensor
 
 from baselines.mpcformer.context import FRAC, Context
 from baselines.mpcformer.encoding import constant
+from baselines.mpcformer.product_truncation import product, square_sum
 from baselines.mpcformer.rsqrt import IN_FRAC, rsqrt
 from baselines.mpcformer.truncate import truncate
-from baselines.mpcformer.wide import product, square_sum
 
 CENTRED_FRAC = 20
 INVERSE_FRAC = 24

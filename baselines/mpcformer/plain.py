@@ -10,8 +10,8 @@ from torch import Tensor
 from baselines.forward import Functions, LayerForward, ModelForward
 from baselines.mpcformer import approx
 from baselines.mpcformer.functions import function
-from baselines.mpcformer.settings import Settings
-from protocols import plain as exact
+from baselines.mpcformer.options import Settings
+from protocols import expected_answer as exact
 from protocols.inputs import layer_input, nonlinear_input
 from protocols.transformer.rotary import rotary_tables
 from protocols.transformer.source import model_weights

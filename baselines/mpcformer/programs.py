@@ -11,10 +11,10 @@ from baselines.mpcformer.fixed_weight import fixed
 from baselines.mpcformer.functions import function
 from baselines.mpcformer.generation import GenerationProgram
 from baselines.mpcformer.layer import LayerMatrices, Tokens, TransformerLayer
-from baselines.mpcformer.matrix import Matrix
+from baselines.mpcformer.linear import Matrix
+from baselines.mpcformer.maximum import argmax, reveal_to_user
+from baselines.mpcformer.options import Settings
 from baselines.mpcformer.program import Program
-from baselines.mpcformer.settings import Settings
-from baselines.mpcformer.tournament import argmax, reveal_to_user
 from baselines.mpcformer.truncate import truncate
 from protocols.inputs import argmax_input, layer_input, linear_input, nonlinear_input
 from protocols.party import P0, P1

@@ -17,8 +17,8 @@ from baselines.mpcformer.compare import less_than_zero
 from baselines.mpcformer.context import FRAC, Context
 from baselines.mpcformer.encoding import constant
 from baselines.mpcformer.exponential import exponential
+from baselines.mpcformer.product_truncation import product, quadratic
 from baselines.mpcformer.truncate import truncate
-from baselines.mpcformer.wide import product, quadratic
 
 OUT_FRAC = 24
 SQUARE_FRAC = 28

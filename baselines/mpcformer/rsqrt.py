@@ -13,7 +13,7 @@ from torch import Tensor
 from baselines.mpcformer.context import FRAC, Context
 from baselines.mpcformer.encoding import constant
 from baselines.mpcformer.exponential import exponential
-from baselines.mpcformer.wide import product, quadratic
+from baselines.mpcformer.product_truncation import product, quadratic
 
 IN_FRAC = 20
 Y_FRAC = 30

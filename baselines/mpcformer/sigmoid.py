@@ -28,9 +28,9 @@ from baselines.mpcformer.compare import less_than_zero
 from baselines.mpcformer.context import FRAC, Context
 from baselines.mpcformer.encoding import constant
 from baselines.mpcformer.exponential import exponential
+from baselines.mpcformer.product_truncation import product, quadratic
 from baselines.mpcformer.reciprocal import newton
 from baselines.mpcformer.truncate import truncate
-from baselines.mpcformer.wide import product, quadratic
 
 IN_FRAC = 24
 OUT_FRAC = 28

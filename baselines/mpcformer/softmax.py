@@ -28,10 +28,10 @@ from baselines.mpcformer.compare import relu
 from baselines.mpcformer.context import FRAC, Context
 from baselines.mpcformer.encoding import constant
 from baselines.mpcformer.exponential import exponential
+from baselines.mpcformer.maximum import maximum
+from baselines.mpcformer.options import Approx
+from baselines.mpcformer.product_truncation import product, quadratic
 from baselines.mpcformer.reciprocal import OUT_FRAC, positive_reciprocal
-from baselines.mpcformer.settings import Approx
-from baselines.mpcformer.tournament import maximum
-from baselines.mpcformer.wide import product, quadratic
 
 WEIGHT_FRAC = 20
 OFFSET = 5.0

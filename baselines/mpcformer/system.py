@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from baselines.forward import ModelForward
-from baselines.mpcformer import cost, plain
+from baselines.mpcformer import plain, workload_cost
 from baselines.mpcformer.context import Context
 from baselines.mpcformer.encoding import decode
 from baselines.mpcformer.functions import known
-from baselines.mpcformer.memory import WORD, check_memory, resident_bytes
+from baselines.mpcformer.memory_limit import WORD, check_memory, resident_bytes
+from baselines.mpcformer.options import Settings
 from baselines.mpcformer.programs import answer_frac, program
-from baselines.mpcformer.settings import Settings
 from baselines.mpcformer.warm import warm_up
 from protocols.errors import Unsupported
 from protocols.footprint import Footprint, Need, peaks, sizes
@@ -114,4 +114,4 @@ class MPCFormer(System):
     @classmethod
     def cost(cls, workload: Workload, options: Settings) -> dict[Phase, PhaseCost]:
         """Closed forms of `cost`."""
-        return cost.cost(workload, options)
+        return workload_cost.cost(workload, options)

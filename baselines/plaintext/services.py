@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from baselines.forward import EXACT, LayerForward, ModelForward, linear
+from protocols.expected_answer import apply_nonlinear
 from protocols.inputs import (
     argmax_input,
     layer_input,
@@ -27,7 +28,6 @@ from protocols.inputs import (
     nonlinear_input,
     prompt_tokens,
 )
-from protocols.plain import apply_nonlinear
 from protocols.sampling import Picker
 from protocols.transformer.rotary import rotary_tables
 from protocols.transformer.source import model_weights

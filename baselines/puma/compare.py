@@ -26,10 +26,10 @@ from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
+from baselines.puma.a2b_summands import summands, summands_cost
 from baselines.puma.context import Context
 from baselines.puma.cost import Cost, rotation
 from baselines.puma.share import Bits, Share
-from baselines.puma.summands import summands, summands_cost
 
 # Type of a level's word, pairs it folds, and the offset of p in the word it comes from.
 _LEVELS = (

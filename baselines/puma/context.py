@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from baselines.puma.cost import Cost, rotation
-from baselines.puma.rounds import Round
+from baselines.puma.round_scheduler import Round
 from baselines.puma.share import Bits, Share, Term
 from protocols.arith.prg import KEY_BYTES, Prg, Stream
 from protocols.party import ROLES, Role

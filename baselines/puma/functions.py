@@ -9,15 +9,15 @@ from torch import Tensor
 
 from baselines.puma import approx
 from baselines.puma.approx import FRAC, GELU, SILU
+from baselines.puma.bit_injection import to_ring, weighted_cost
 from baselines.puma.compare import sign, sign_cost
 from baselines.puma.context import Context
 from baselines.puma.cost import Cost
 from baselines.puma.exponential import neg_exp, neg_exp_cost
-from baselines.puma.inject import to_ring, weighted_cost
 from baselines.puma.norm import norm, norm_cost
 from baselines.puma.piecewise import piecewise, piecewise_cost
 from baselines.puma.reciprocal import reciprocal, reciprocal_cost
-from baselines.puma.rounds import Running
+from baselines.puma.round_scheduler import Running
 from baselines.puma.rsqrt import rsqrt, rsqrt_cost
 from baselines.puma.share import Share
 from baselines.puma.softmax import softmax, softmax_cost

@@ -21,7 +21,7 @@ from torch import Tensor
 from baselines.puma.approx import FRAC
 from baselines.puma.context import Context
 from baselines.puma.cost import NOTHING, Cost
-from baselines.puma.give import give, give_cost, reveal, reveal_cost
+from baselines.puma.embedding import one_hot, one_hot_cost
 from baselines.puma.layer import (
     Layer,
     LayerShares,
@@ -38,11 +38,11 @@ from baselines.puma.linear import (
     share_norm,
     share_norm_cost,
 )
-from baselines.puma.lookup import one_hot, one_hot_cost
 from baselines.puma.maximum import argmax, argmax_cost
 from baselines.puma.multiply import reshare, reshare_cost
 from baselines.puma.norm import Affine, norm, norm_cost
 from baselines.puma.share import Share, Term, encode
+from baselines.puma.share_and_reveal import give, give_cost, reveal, reveal_cost
 from protocols.transformer.model import ModelWeights, positions, visible_prefix
 from protocols.transformer.rotary import rotary_tables
 from protocols.transformer.spec import TransformerSpec

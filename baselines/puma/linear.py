@@ -26,9 +26,9 @@ from torch import Tensor
 from baselines.puma.approx import FRAC
 from baselines.puma.context import Context
 from baselines.puma.cost import Cost
-from baselines.puma.give import give, give_cost
 from baselines.puma.norm import Affine
 from baselines.puma.share import Share, Term, encode
+from baselines.puma.share_and_reveal import give, give_cost
 from protocols.arith import ring
 from protocols.transformer.weights import Linear, Norm
 

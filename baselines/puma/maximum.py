@@ -22,12 +22,12 @@ from dataclasses import dataclass
 
 import torch
 
+from baselines.puma.bit_injection import times_bit, times_bit_cost
 from baselines.puma.boolean import both, both_cost
 from baselines.puma.compare import less_than, sign_cost
 from baselines.puma.context import Context
 from baselines.puma.cost import NOTHING, Cost, one_round
-from baselines.puma.inject import times_bit, times_bit_cost
-from baselines.puma.rounds import Round, together
+from baselines.puma.round_scheduler import Round, together
 from baselines.puma.share import Bits, Share, concatenate, join
 from protocols.party import P0, P1
 

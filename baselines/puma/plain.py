@@ -6,7 +6,7 @@ from torch import Tensor
 from baselines.forward import Functions, LayerForward, ModelForward
 from baselines.puma import approx
 from baselines.puma.functions import FUNCTIONS
-from protocols import plain as exact
+from protocols import expected_answer as exact
 from protocols.inputs import layer_input, nonlinear_input
 from protocols.transformer.rotary import rotary_tables
 from protocols.transformer.source import model_weights

@@ -9,15 +9,15 @@ from torch import Tensor
 from baselines.puma.approx import FRAC
 from baselines.puma.attention import Cache
 from baselines.puma.context import Context
+from baselines.puma.embedding import USER
 from baselines.puma.functions import FUNCTIONS
 from baselines.puma.generation import Model, ModelShares, share_model
-from baselines.puma.give import give
 from baselines.puma.layer import Layer, LayerShares, Tokens, share_layer
 from baselines.puma.linear import SharedLinear, share_linear
-from baselines.puma.lookup import USER
 from baselines.puma.maximum import argmax
-from baselines.puma.rounds import Running, drive
+from baselines.puma.round_scheduler import Running, drive
 from baselines.puma.share import Share, decode, encode
+from baselines.puma.share_and_reveal import give
 from baselines.puma.truncate import truncate
 from protocols.inputs import (
     LayerInput,

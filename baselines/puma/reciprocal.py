@@ -15,9 +15,9 @@ Source: Goldschmidt division, as in SPU and Catrina, Saxena (FC 2010).
 from baselines.puma.approx import FRAC, RECIPROCAL_START
 from baselines.puma.context import Context
 from baselines.puma.cost import Cost
+from baselines.puma.highest_bit import Window, normalize, normalize_cost, normalize_signed
 from baselines.puma.multiply import multiply, product, reshare_cost
-from baselines.puma.normalize import Window, normalize, normalize_cost, normalize_signed
-from baselines.puma.rounds import together
+from baselines.puma.round_scheduler import together
 from baselines.puma.share import Share, Term
 from baselines.puma.truncate import multiply_truncate, truncate, truncate_cost
 

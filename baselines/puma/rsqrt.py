@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from baselines.puma.approx import FRAC, RSQRT
 from baselines.puma.context import Context
 from baselines.puma.cost import Cost
+from baselines.puma.highest_bit import Window, normalize, normalize_cost
 from baselines.puma.multiply import product
-from baselines.puma.normalize import Window, normalize, normalize_cost
 from baselines.puma.share import Share, Term, combine, concatenate
 from baselines.puma.truncate import multiply_truncate, truncate, truncate_cost
 

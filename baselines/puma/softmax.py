@@ -14,8 +14,8 @@ from baselines.puma.approx import FRAC
 from baselines.puma.context import Context
 from baselines.puma.cost import Cost
 from baselines.puma.exponential import WORKING_FRAC, neg_exp, neg_exp_cost
+from baselines.puma.highest_bit import Window
 from baselines.puma.maximum import row_maximum, row_maximum_cost
-from baselines.puma.normalize import Window
 from baselines.puma.reciprocal import reciprocal, reciprocal_cost
 from baselines.puma.share import Share
 from baselines.puma.truncate import multiply_truncate, truncate_cost

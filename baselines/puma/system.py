@@ -17,17 +17,17 @@ from baselines.puma import plain
 from baselines.puma.approx import FRAC
 from baselines.puma.context import Context, establish_cost
 from baselines.puma.cost import NOTHING, Cost
+from baselines.puma.embedding import USER
 from baselines.puma.functions import FUNCTIONS
 from baselines.puma.generation import generation_cost, share_model_cost
-from baselines.puma.give import give_cost
 from baselines.puma.layer import layer_cost, share_layer_cost
 from baselines.puma.linear import share_linear_cost
-from baselines.puma.lookup import USER
 from baselines.puma.maximum import argmax_cost
-from baselines.puma.memory import check_memory, weight_bytes
+from baselines.puma.memory_limit import check_memory, weight_bytes
 from baselines.puma.programs import program
-from baselines.puma.rounds import drive
+from baselines.puma.round_scheduler import drive
 from baselines.puma.share import decode
+from baselines.puma.share_and_reveal import give_cost
 from baselines.puma.truncate import truncate_cost
 from baselines.puma.warm import warm_up
 from protocols.errors import Unsupported

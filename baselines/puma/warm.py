@@ -6,11 +6,11 @@ import torch
 
 from baselines.puma.approx import FRAC
 from baselines.puma.context import Context
+from baselines.puma.embedding import one_hot
 from baselines.puma.functions import FUNCTIONS
 from baselines.puma.linear import SharedLinear
-from baselines.puma.lookup import one_hot
 from baselines.puma.maximum import argmax
-from baselines.puma.rounds import rehearse
+from baselines.puma.round_scheduler import rehearse
 from baselines.puma.share import Share
 from protocols.party import ROLES
 

@@ -11,7 +11,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from harness.config.call import (
+from harness.config.call_keys import (
     HERE,
     LAUNCHER,
     LAUNCHERS,
@@ -23,8 +23,8 @@ from harness.config.call import (
     Launcher,
 )
 from harness.config.compose import open_schema
-from harness.config.explain import explain
 from harness.config.groups import CONF_DIR
+from harness.config.hydra_errors import explain
 from harness.config.overrides import CALL_KEYS, is_call_argument, parse
 from harness.config.validate import at_least, one_of
 from harness.errors import ConfigError, unknown

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from harness.config import reference
-from harness.config.call import LAUNCHER, LAUNCHERS
+from harness.config.call_keys import LAUNCHER, LAUNCHERS
 from harness.config.groups import CONF_DIR, GROUPS, describe, option_file, options
 from harness.config.reference import KeyDoc, keys
 from harness.errors import ConfigError, close_match, spell

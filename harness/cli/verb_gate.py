@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from harness.data import data_path
+from harness.data_files import data_path
 from harness.progress import make_progress
 
 BASELINE = Path("results/reference/gate.json")

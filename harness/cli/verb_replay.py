@@ -185,8 +185,8 @@ def _predictions(arguments: ReplayArguments, networks: "Networks") -> "list[Pred
 
 def _validate(arguments: ReplayArguments) -> int:
     """Measure what is predicted; 1 if a run failed."""
-    from harness.config.identity import restored  # noqa: PLC0415
-    from harness.measure import validation as validate  # noqa: PLC0415
+    from harness.config.config_hash import restored  # noqa: PLC0415
+    from harness.measure import replay_validation as validate  # noqa: PLC0415
     from harness.replay.traced_runs import find_traced_runs  # noqa: PLC0415
     from harness.report.tables import print_fitting  # noqa: PLC0415
 

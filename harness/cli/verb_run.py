@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 from harness.cli.main import Parser
-from harness.config.call import Call
-from harness.config.identity import config_hash
+from harness.config.call_keys import Call
+from harness.config.config_hash import config_hash
 from harness.config.schema import RunConfig
 from harness.machine.capabilities import require
 from harness.measure import sweep as runs
@@ -99,7 +99,7 @@ def _source(plan: runs.Plan, call: Call, progress: Progress) -> runs.Measured:
     for config in plan.pending.values():
         require(config)
     if checked := [config for config in plan.pending.values() if config.memory.check]:
-        from harness.machine.resources import require_resources  # noqa: PLC0415 - torch is slow to import
+        from harness.machine.resource_check import require_resources  # noqa: PLC0415 - torch is slow to import
 
         require_resources(checked)
     return runs.measured_here(plan, session, progress)

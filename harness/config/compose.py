@@ -18,8 +18,8 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from harness.config.checkpoint import resolve
-from harness.config.explain import explain
 from harness.config.groups import CONF_DIR, GROUPS
+from harness.config.hydra_errors import explain
 from harness.config.network import canonical_links
 from harness.config.overrides import check_single, parse
 from harness.config.runners import RUNNERS, with_checkpoint, with_tls

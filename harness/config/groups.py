@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import yaml
 
-from harness.data import data_path
+from harness.data_files import data_path
 from harness.errors import ConfigError, spell, unknown
 from harness.registry import others, system_class
 

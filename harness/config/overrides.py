@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
 
-from harness.config.call import LAUNCHER, CallConfig
+from harness.config.call_keys import LAUNCHER, CallConfig
 from harness.config.groups import CONF_DIR, GROUPS, check_option, default_options, options
 from harness.config.schema import RunConfig
 from harness.config.systems import option_names

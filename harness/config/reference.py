@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
-from harness.config.call import LAUNCHER, LAUNCHERS, CallConfig
+from harness.config.call_keys import LAUNCHER, LAUNCHERS, CallConfig
 from harness.config.groups import GROUPS, default_options, loaded, option_file, options
 from harness.config.network import NetworkConfig
 from harness.config.runners import RUNNERS

@@ -21,7 +21,7 @@ from harness.progress import Progress
 from harness.records.record import Record
 from harness.runners.base import WORKER, HarnessAddress, RunningParty
 from harness.runners.local import Child, Local
-from harness.runners.select import make_runner
+from harness.runners.make_runner import make_runner
 from harness.version import REPO
 from protocols.errors import Unsupported
 from protocols.party import Role

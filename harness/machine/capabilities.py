@@ -9,7 +9,7 @@ from harness.config.runners import RemoteRunner
 from harness.config.schema import RunConfig
 from harness.errors import ConfigError, DockerError
 from netem.command import find
-from netem.probe import TC_PROGRAMS, namespaces_missing, tc_missing
+from netem.tc_probe import TC_PROGRAMS, namespaces_missing, tc_missing
 
 NO_NETEM = (
     "load it with `modprobe sch_netem` (Debian: linux-image-amd64 has it), or use shaper=emulated, "

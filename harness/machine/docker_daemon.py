@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from harness.data import INSTALLED
+from harness.data_files import INSTALLED
 from harness.errors import DockerError
 from harness.version import REPO, version
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from harness.errors import DockerError
 from harness.machine.docker_daemon import RUN_LABEL, connect
-from netem.ownership import is_alive
+from netem.process_labels import is_alive
 
 BEING_REMOVED = (404, 409)  # by somebody else
 

@@ -26,7 +26,7 @@ from harness.records.environment import PACKAGES, governor, usable_cores
 from harness.records.stats import format_bytes, format_ns
 from netem import cleanup
 from netem.command import TcError
-from netem.link import date_arrivals
+from netem.emulated_link import date_arrivals
 
 State = Literal["ok", "warning", "missing"]
 MODULES = {"hydra-core": "hydra"}

@@ -17,14 +17,15 @@ from typing import Any
 import submitit
 from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
 
-from harness.config.call import LAUNCHER, Call, Launcher
-from harness.config.identity import config_hash, resolved, restored
+from harness.config.call_keys import LAUNCHER, Call, Launcher
+from harness.config.config_hash import config_hash, resolved, restored
 from harness.config.schema import RunConfig
 from harness.errors import ConfigError
 from harness.measure import sweep as runs
 from harness.progress import PlainProgress, Progress
 from harness.records import store
 from harness.records.record import NetworkRecord, Record
+from harness.records.reuse import why_again
 from harness.registry import system_class
 
 POLL_S = 0.5
@@ -77,7 +78,7 @@ class Awaited:
     def stored(self) -> Record | None:
         """A result that another call had stored before the job came to it."""
         found = None if self.config.force else store.finished(self.path)
-        return found if found and runs.why_again(self.config, found) is None else None
+        return found if found and why_again(self.config, found) is None else None
 
 
 def measured_by_jobs(plan: runs.Plan, call: Call, progress: Progress) -> runs.Measured:

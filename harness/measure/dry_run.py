@@ -1,7 +1,7 @@
 """What a run would do to the network, without doing it."""
 
 from harness.config.schema import RunConfig
-from harness.machine.resources import available_bytes, needed_bytes
+from harness.machine.resource_check import available_bytes, needed_bytes
 from harness.records.stats import format_bytes
 from harness.registry import system_class
 from netem.profile import LinkProfile

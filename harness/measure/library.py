@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from harness.config.compose import compose_all
 from harness.config.overrides import points
 from harness.machine.capabilities import require
-from harness.machine.resources import require_resources
+from harness.machine.resource_check import require_resources
 from harness.measure import sweep
 from harness.measure.session import Session
 from harness.progress import Progress, SilentProgress, make_progress

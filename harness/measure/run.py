@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from torch import Tensor
 
-from harness.config.identity import config_hash, resolved
+from harness.config.config_hash import config_hash, resolved
 from harness.config.schema import RunConfig
 from harness.measure.collect_trace import DELAYED_LINKS, collect
 from harness.measure.evaluation import (
@@ -33,6 +33,7 @@ from harness.parties.group import PartyGroup
 from harness.parties.job import Job, Shaper, Shaping
 from harness.parties.link_check import Calibration, calibrate
 from harness.progress import Progress
+from harness.records.code_digest import sources
 from harness.records.environment import environment
 from harness.records.record import (
     OUTSIDE,
@@ -43,7 +44,6 @@ from harness.records.record import (
     Status,
     StepRecord,
 )
-from harness.records.sources import sources
 from harness.registry import system_class
 from harness.replay import trace_file
 from harness.version import REPO

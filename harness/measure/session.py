@@ -17,7 +17,7 @@ from harness.measure.verify import Answers
 from harness.parties.group import PartyGroup
 from harness.progress import Progress
 from harness.records.record import Record, Status
-from harness.runners.select import make_runner
+from harness.runners.make_runner import make_runner
 from protocols.errors import Unsupported
 from protocols.party import ROLES, Role
 

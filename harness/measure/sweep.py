@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from harness.config.identity import config_hash, resolved
+from harness.config.config_hash import config_hash, resolved
 from harness.config.schema import GenerateConfig, RunConfig
 from harness.errors import spell
 from harness.progress import Progress
@@ -21,9 +21,9 @@ from harness.records import query as rows
 from harness.records import store
 from harness.records.environment import environment, machine_of
 from harness.records.record import OUTSIDE, Record
+from harness.records.reuse import why_again
 from harness.records.run_lock import locked
-from harness.records.selection import commit_text, outside
-from harness.records.sources import sources
+from harness.records.selection import outside
 from harness.records.stats import format_bytes, format_spread
 from harness.version import REPO
 
@@ -88,16 +88,6 @@ def path_of(config: RunConfig) -> Path:
 def _asks_again(config: RunConfig) -> bool:
     # A generation is asked for its text, which is printed as it comes.
     return config.force or isinstance(config.experiment, GenerateConfig)
-
-
-def why_again(config: RunConfig, found: Record) -> str | None:
-    """Why a stored result does not count for `config`; None where it does."""
-    if found.environment.get("sources") != sources(config.system.name):
-        made = f"commit {commit_text(found)}, {str(found.environment.get('date'))[:10]}"
-        return f"stored, but made by other code ({made})"
-    if outside(found) and config.calibration.strict:
-        return "stored, but over a link outside tolerance (calibration.strict=false)"
-    return None
 
 
 def stored_messages(plan: Plan) -> Iterator[str]:

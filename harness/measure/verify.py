@@ -9,8 +9,8 @@ from torch import Tensor
 
 from harness.parties.job import Job
 from harness.records.record import Correctness
+from protocols.expected_answer import answer
 from protocols.inputs import prompt_tokens
-from protocols.plain import answer
 from protocols.system import PlainRun, System
 from protocols.workload import Argmax, Generation, Layer, UserInput, Workload
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from harness.parties.faults import Fault
 from harness.registry import options_class
-from netem.link import EmulatedLink
+from netem.emulated_link import EmulatedLink
 from netem.profile import LinkProfile
 from protocols.party import ROLES, Phase, Role
 from protocols.transformer.spec import TransformerSpec

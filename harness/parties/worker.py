@@ -20,7 +20,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, cast
 
-from harness.machine.resources import require_own
+from harness.machine.resource_check import require_own
 from harness.parties.control import HARNESS, VERSION, Control, Notice
 from harness.parties.faults import with_fault
 from harness.parties.job import Job, Shaping
@@ -38,8 +38,8 @@ from harness.transport.socket_party import SocketParty
 from harness.transport.tls import Identity
 from netem import nic
 from netem.calibrate import End, initiate, respond
-from netem.interface import ShapedInterface
-from netem.link import wait_until
+from netem.emulated_link import wait_until
+from netem.shaped_interface import ShapedInterface
 from netem.tc_show import Count
 from netem.tolerance import PACKETS, judge
 from protocols.arith import ring, tiles

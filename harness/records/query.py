@@ -5,8 +5,8 @@ from dataclasses import fields
 from itertools import groupby
 from typing import Any
 
+from harness.config.config_hash import is_quiet
 from harness.config.groups import GROUPS
-from harness.config.identity import is_quiet
 from harness.config.network import ROLE_NAMES
 from harness.config.schema import EXPERIMENTS
 from harness.errors import ConfigError, unknown

@@ -12,7 +12,7 @@
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
-from harness.config.identity import is_quiet
+from harness.config.config_hash import is_quiet
 from harness.records.environment import MACHINE_KEYS, machine_of
 from harness.records.query import flatten
 from harness.records.record import Record

@@ -15,7 +15,7 @@ import numpy as np
 
 from harness.config.network import NetworkConfig
 from harness.records.record import Record
-from harness.replay.costs import costs_of, delayed_costs
+from harness.replay.compute_times import costs_of, delayed_costs
 from harness.replay.operation_times import Compute
 from harness.replay.simulate import BANDWIDTH, LATENCY, TIME, links_of, simulate
 from harness.replay.trace import Floats, Trace, pairs_of

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.config.identity import restored
+from harness.config.config_hash import restored
 from harness.config.network import NetworkConfig
 from harness.errors import ConfigError
 from harness.records import query as rows

@@ -9,7 +9,7 @@ instant. With a role's clock t, a link's free time f, and a message of w bytes:
                     arrival = max(f + delay + handling, t + transport);  t ← t + own
     receive         t ← max(t + own, arrival)
 
-which is `netem.link.EmulatedLink` without jitter, and `handling` what handing over a message takes.
+which is `netem.emulated_link.EmulatedLink` without jitter, and `handling` what handing over a message takes.
 Every instant is an array (PARTS, evaluations, networks): the time, and what of it is latency and
 bandwidth on the path that determined it. A max takes over all parts of its winner, so that the last
 clock holds the critical path's shares.
@@ -23,7 +23,7 @@ import numpy as np
 
 from harness.errors import TraceError
 from harness.parties.trace_recorder import END, RECV
-from harness.replay.costs import Costs
+from harness.replay.compute_times import Costs
 from harness.replay.trace import Floats, Step
 from netem.profile import LinkProfile
 from protocols.party import ROLES, Role

@@ -12,8 +12,8 @@ from harness.records import query as rows
 from harness.records import selection
 from harness.records.record import Record
 from harness.report.columns import uses_model
-from harness.report.floor import floor_ns
 from harness.report.labels import labels
+from harness.report.network_floor import floor_ns
 from harness.report.styles import Style, line_styles, rank_of, system_of
 from harness.report.values import VALUES, Value
 

@@ -1,1 +1,1 @@
-"""Where the parties live. One module for each runner; `registry` finds them by name."""
+"""Where the parties live. One module for each runner; `make_runner` finds them by name."""

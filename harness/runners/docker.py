@@ -19,7 +19,7 @@ from harness.errors import DockerError, RunnerError
 from harness.machine.docker_daemon import RUN_LABEL, connect, default_tag, find_image
 from harness.machine.docker_leftovers import remove
 from harness.runners.base import HarnessAddress, Runner, RunningParty
-from netem.ownership import run_label
+from netem.process_labels import run_label
 from netem.tcp import SYSCTLS
 from protocols.party import P0, Role
 

@@ -13,7 +13,7 @@ from harness.runners.base import WORKER, HarnessAddress, Runner, RunningParty
 from harness.runners.local import Child
 from netem.command import TcError, find
 from netem.namespaces import Namespaces
-from netem.probe import namespaces_missing, tc_missing
+from netem.tc_probe import namespaces_missing, tc_missing
 from protocols.party import ROLES, Role
 
 

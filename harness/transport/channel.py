@@ -9,10 +9,10 @@ from queue import Empty, SimpleQueue
 from harness.errors import FrameError
 from harness.transport.frame import MAX_MESSAGE_BYTES, Frame, decode
 from harness.transport.stream import Connection, Outgoing, Reader
-from netem.link import EmulatedLink, exact_sleeps
+from netem.emulated_link import EmulatedLink, exact_sleeps
 from protocols.errors import PeerError, PeerGone, PeerTimeout
 from protocols.events import Stamp
-from protocols.metered import Message
+from protocols.metered_party import Message
 from protocols.party import Phase, Role
 
 LONG_S = 3600.0  # a wait that every clock can express

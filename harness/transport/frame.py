@@ -21,7 +21,7 @@ from torch import Tensor
 
 from harness.errors import FrameError
 from protocols.events import Stamp
-from protocols.metered import MESSAGE_DTYPES, Message
+from protocols.metered_party import MESSAGE_DTYPES, Message
 from protocols.party import Phase
 
 MAGIC = b"PBFR"

@@ -10,9 +10,9 @@ from torch import Tensor
 from harness.transport.channel import Channel
 from harness.transport.frame import MAX_MESSAGE_BYTES, encode
 from harness.transport.stream import Connection
-from netem.link import EmulatedLink
+from netem.emulated_link import EmulatedLink
 from protocols.events import Listener, Stamp
-from protocols.metered import Message, MeteredParty
+from protocols.metered_party import Message, MeteredParty
 from protocols.party import Phase, Role
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from harness.errors import FrameError
 from harness.transport import tls
 from harness.transport.tls import Tls
-from netem.link import SO_TIMESTAMPNS, date_arrivals
+from netem.emulated_link import SO_TIMESTAMPNS, date_arrivals
 
 SCRATCH_BYTES = 1 << 16
 WHOLE_BYTES = 8 << 20  # one system call, and one sign of life, for so much of a large message

@@ -28,7 +28,7 @@ from torch import Tensor
 from protocols.party import P0, P1, P2
 from protocols.permllm.context import Context, Step
 from protocols.permllm.domain import BOUND_BITS
-from protocols.permllm.masked import Masked
+from protocols.permllm.masked_value import Masked
 
 
 class Rows:

@@ -22,9 +22,9 @@ from protocols.arith.prg import KEY_BYTES, Prg, Stream
 from protocols.errors import PeerError
 from protocols.party import P0, P1, P2, Party, Role
 from protocols.permllm.domain import MAX_WEIGHT_FRAC, Domain
-from protocols.permllm.halves import Memory, in_memory
-from protocols.permllm.ledger import Ledger
-from protocols.permllm.masked import Masked
+from protocols.permllm.masked_value import Masked
+from protocols.permllm.material_ledger import Ledger
+from protocols.permllm.weight_halves import Memory, in_memory
 
 NO_STEPS = range(0)
 

@@ -11,9 +11,9 @@ from typing import assert_never
 
 from protocols.arith.prg import KEY_BYTES
 from protocols.party import P0, P1, P2, Phase, Role
-from protocols.permllm.batches import batches
 from protocols.permllm.bfv import public_key_bytes, query_bytes, reply_bytes
 from protocols.permllm.domain import domain_of
+from protocols.permllm.offline_batches import batches
 from protocols.permllm.options import PermLLMOptions
 from protocols.system import PhaseCost
 from protocols.transformer.spec import TransformerSpec

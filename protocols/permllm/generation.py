@@ -28,6 +28,7 @@ from protocols.inputs import prompt_tokens
 from protocols.party import P0, P1, P2
 from protocols.permllm.context import Context, agree_exponents
 from protocols.permllm.domain import LINEAR_FRAC, VALUE_FRAC, FixedWeight
+from protocols.permllm.input_sharing import NarrowInput
 from protocols.permllm.layer import (
     NORM_WINDOW_FRAC,
     LayerLinears,
@@ -37,11 +38,10 @@ from protocols.permllm.layer import (
     normalize,
 )
 from protocols.permllm.linear import Diagonal, Linear, NarrowLinear
-from protocols.permllm.masked import Masked
-from protocols.permllm.permuted import Permuted
+from protocols.permllm.masked_value import Masked
+from protocols.permllm.permuted_functions import Permuted
 from protocols.permllm.program import Program
-from protocols.permllm.select import Selection
-from protocols.permllm.share import NarrowInput
+from protocols.permllm.token_selection import Selection
 from protocols.sampling import Picker
 from protocols.transformer.model import ModelWeights, positions, visible_prefix
 from protocols.transformer.rotary import rotary_tables

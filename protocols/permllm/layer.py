@@ -34,8 +34,8 @@ from protocols.permllm.attention import Cache, Scores, WeightedSum
 from protocols.permllm.context import Context, agree_exponents
 from protocols.permllm.domain import LINEAR_FRAC, VALUE_FRAC, WINDOW_FRAC, Domain, FixedWeight
 from protocols.permllm.linear import Diagonal, Linear
-from protocols.permllm.masked import Masked
-from protocols.permllm.permuted import Permuted
+from protocols.permllm.masked_value import Masked
+from protocols.permllm.permuted_functions import Permuted
 from protocols.permllm.rotary import Rotary, Tables
 from protocols.transformer.reference import gelu, layer_norm, rms_norm
 from protocols.transformer.spec import TransformerSpec

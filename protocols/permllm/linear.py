@@ -29,7 +29,8 @@ from protocols.arith.prg import Stream
 from protocols.party import P0, P1, P2
 from protocols.permllm.context import Context, Step
 from protocols.permllm.domain import BOUND_BITS, LINEAR_FRAC, MAX_WEIGHT_FRAC, FixedWeight
-from protocols.permllm.halves import (
+from protocols.permllm.masked_value import Masked
+from protocols.permllm.weight_halves import (
     Drawn,
     DrawnRows,
     DrawnTiles,
@@ -39,7 +40,6 @@ from protocols.permllm.halves import (
     StoredTiles,
     row_blocks,
 )
-from protocols.permllm.masked import Masked
 
 
 class Linear(Step):

@@ -7,19 +7,19 @@ from typing import assert_never
 import torch
 from torch import Tensor
 
+from protocols.expected_answer import apply_nonlinear
 from protocols.inputs import argmax_input, layer_input, linear_input, nonlinear_input
 from protocols.party import P0, P1
 from protocols.permllm.context import Context, agree_exponents
 from protocols.permllm.domain import LINEAR_FRAC, WINDOW_FRAC
 from protocols.permllm.generation import GenerationProgram
+from protocols.permllm.input_sharing import CachedRows, Input, NarrowInput
 from protocols.permllm.layer import LayerLinears, Tokens, TransformerLayer
 from protocols.permllm.linear import Linear
-from protocols.permllm.masked import Masked
-from protocols.permllm.permuted import Permuted
+from protocols.permllm.masked_value import Masked
+from protocols.permllm.permuted_functions import Permuted
 from protocols.permllm.program import Program
-from protocols.permllm.select import Selection
-from protocols.permllm.share import CachedRows, Input, NarrowInput
-from protocols.plain import apply_nonlinear
+from protocols.permllm.token_selection import Selection
 from protocols.sampling import Picker
 from protocols.transformer.rotary import rotary_tables
 from protocols.transformer.weights import synthetic_layer, synthetic_linear

@@ -17,7 +17,7 @@ from torch import Tensor
 from protocols.party import P0, P2
 from protocols.permllm.context import Context, Step
 from protocols.permllm.domain import BOUND_BITS, VALUE_FRAC
-from protocols.permllm.masked import Masked
+from protocols.permllm.masked_value import Masked
 from protocols.transformer.rotary import rotate_half
 from protocols.transformer.spec import TransformerSpec
 

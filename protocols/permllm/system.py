@@ -12,20 +12,20 @@ import torch
 from torch import Tensor
 
 from protocols.arith import ring
-from protocols.aside import Aside, AsideParty
+from protocols.background_phase import Aside, AsideParty
 from protocols.errors import Unsupported
 from protocols.footprint import Need
-from protocols.metered import MeteredParty
+from protocols.metered_party import MeteredParty
 from protocols.party import P0, P1, P2, Phase, Role
 from protocols.permllm import cost
-from protocols.permllm.batches import batches
 from protocols.permllm.bfv import MAX_IDS
 from protocols.permllm.context import Context
 from protocols.permllm.domain import domain_of
-from protocols.permllm.halves import OnDisk, in_memory
-from protocols.permllm.needs import disk_bytes, needs, stored_bytes
+from protocols.permllm.memory_needs import disk_bytes, needs, stored_bytes
+from protocols.permllm.offline_batches import batches
 from protocols.permllm.options import PermLLMOptions
 from protocols.permllm.programs import answer_frac, program
+from protocols.permllm.weight_halves import OnDisk, in_memory
 from protocols.system import Parts, PhaseCost, System
 from protocols.workload import Argmax, Generation, UserInput, Workload
 
@@ -65,7 +65,7 @@ class PermLLM(System):
 
     @classmethod
     def needs(cls, workload: Workload, options: PermLLMOptions) -> Mapping[Role, Need]:
-        """Estimates of `protocols.permllm.needs`."""
+        """Estimates of `protocols.permllm.memory_needs`."""
         return needs(workload, options)
 
     def prepare(self) -> None:
@@ -146,7 +146,7 @@ class PermLLM(System):
 
     @classmethod
     def stored_bytes(cls, workload: Workload, options: PermLLMOptions) -> Mapping[Role, int] | None:
-        """See `protocols.permllm.needs`."""
+        """See `protocols.permllm.memory_needs`."""
         return stored_bytes(workload, options)
 
     @classmethod

@@ -9,16 +9,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from baselines.mpcformer import approx, beaver, binary, compare, costs, tournament, truncate, wide
+from baselines.mpcformer import (
+    a2b,
+    approx,
+    beaver,
+    compare,
+    maximum,
+    primitive_costs,
+    product_truncation,
+    truncate,
+)
 from baselines.mpcformer.context import Context
 from baselines.mpcformer.encoding import decode, encode
 from baselines.mpcformer.exponential import exponential
 from baselines.mpcformer.functions import function
 from baselines.mpcformer.norm import inverse_of, normalize
+from baselines.mpcformer.options import Approx, Settings
 from baselines.mpcformer.reciprocal import OUT_FRAC, positive_reciprocal
-from baselines.mpcformer.settings import Approx, Settings
 from baselines.mpcformer.softmax import WEIGHT_FRAC, softmax
-from protocols.memory import MemoryParty, run_parties
+from protocols.in_process_party import MemoryParty, run_parties
 from protocols.party import P0, P1, P2, ROLES
 
 Protocol = Callable[..., Tensor]
@@ -32,7 +41,7 @@ FEW = settings(max_examples=12, deadline=None)
 
 def play(
     protocol: Protocol, *secrets: Tensor, chosen: Settings = LOCAL, seed: int = 5
-) -> tuple[Tensor, costs.Cost]:
+) -> tuple[Tensor, primitive_costs.Cost]:
     """What the shares of `protocol(ctx, *shares)` add up to, and what it cost."""
 
     def walk(party: MemoryParty) -> tuple[Tensor, MemoryParty]:
@@ -56,7 +65,7 @@ def play(
     assert len(words) == 1, "both parties send the same"
     hops = max(party.counters.of("online")[0].depth for party in (first, second))
     dealt = sum(t.payload_bytes for t in dealer.counters.of("offline")[0].sent.values()) // 8
-    return zero + one, costs.Cost(words.pop(), hops, dealt)
+    return zero + one, primitive_costs.Cost(words.pop(), hops, dealt)
 
 
 def shares(secrets: tuple[Tensor, ...], first: bool) -> list[Tensor]:
@@ -81,7 +90,7 @@ def test_exact_truncation_never_fails(bits: int) -> None:
     x[:4] = torch.tensor([-(2**62), 2**62 - 1, 0, -1])
     got, cost = play(lambda ctx, t: truncate.truncate(ctx, t, bits), x, chosen=EXACT)
     assert float(off_by(got, x, bits).max()) <= 1.0
-    assert cost == costs.truncation(EXACT, len(x))
+    assert cost == primitive_costs.truncation(EXACT, len(x))
 
 
 def test_local_truncation_fails_as_often_as_stated() -> None:
@@ -92,21 +101,23 @@ def test_local_truncation_fails_as_often_as_stated() -> None:
     failed = error > 1.0
     assert 850 < int(failed.sum()) < 1110  # 977 ± 4 standard deviations
     assert bool((error[failed] >= 2.0**47).all())
-    assert cost == costs.Cost()
+    assert cost == primitive_costs.Cost()
     small, _ = play(lambda ctx, t: truncate.truncate(ctx, t, 16), x >> 24)
     assert float(off_by(small, x >> 24, 16).max()) <= 1.0
 
 
 def test_exact_products_never_fail() -> None:
     """A million products of the largest operands allowed, whose shares would often wrap."""
-    edge = 1 << wide.EXACT_BITS
+    edge = 1 << product_truncation.EXACT_BITS
     generator = torch.Generator().manual_seed(1)
     x, y = torch.randint(-edge, edge, (2, 1_000_000), generator=generator)
     x[:2], y[:2] = torch.tensor([-edge, edge - 1]), torch.tensor([-edge, -edge])
-    got, cost = play(lambda ctx, a, b: wide.product(ctx, a, b, 64), x, y, chosen=EXACT)
+    got, cost = play(
+        lambda ctx, a, b: product_truncation.product(ctx, a, b, 64), x, y, chosen=EXACT
+    )
     assert float((got.double() - x.double() * y.double() * 2.0**-64).abs().max()) <= 1.0
-    assert cost == costs.wide_product(*[len(x)] * 3)
-    lax, _ = play(lambda ctx, a, b: wide.product(ctx, a, b, 64), x, y)
+    assert cost == primitive_costs.wide_product(*[len(x)] * 3)
+    lax, _ = play(lambda ctx, a, b: product_truncation.product(ctx, a, b, 64), x, y)
     wrong = (lax.double() - x.double() * y.double() * 2.0**-64).abs() > 1.0
     assert 180 < int(wrong.sum()) < 310  # 2·E|x|·2^-64 = 2^-12 each: 244 ± 4 standard deviations
 
@@ -118,10 +129,10 @@ def test_comparisons_are_exact(pairs: list[tuple[int, int]]) -> None:
     ends = [(0, 0), (-(2**63), 2**63 - 1), (2**63 - 1, 1), (-1, -1), (1, 0)]
     x, y = torch.tensor(pairs + ends).T.contiguous()
     n = len(x)
-    cases: list[tuple[Protocol, Tensor, costs.Cost]] = [
-        (compare.less_than_zero, (x < 0).long(), costs.less_than_zero(n)),
-        (compare.is_zero, (x == 0).long(), costs.is_zero(n)),
-        (compare.relu, x.clamp(min=0), costs.relu(n)),
+    cases: list[tuple[Protocol, Tensor, primitive_costs.Cost]] = [
+        (compare.less_than_zero, (x < 0).long(), primitive_costs.less_than_zero(n)),
+        (compare.is_zero, (x == 0).long(), primitive_costs.is_zero(n)),
+        (compare.relu, x.clamp(min=0), primitive_costs.relu(n)),
     ]
     for protocol, right, cost in cases:
         got, measured = play(protocol, x)
@@ -129,19 +140,19 @@ def test_comparisons_are_exact(pairs: list[tuple[int, int]]) -> None:
         assert measured == cost
     product, cost = play(beaver.multiply, x, y)
     assert torch.equal(product, x * y)
-    assert cost == costs.product(n, n, n)
+    assert cost == primitive_costs.product(n, n, n)
 
 
 @FEW
 @given(st.lists(st.integers(-(2**40), 2**40), min_size=1, max_size=33))
 def test_tournament(values: list[int]) -> None:
     x = torch.tensor(values)
-    largest, cost = play(tournament.maximum, x.reshape(1, -1))
+    largest, cost = play(maximum.maximum, x.reshape(1, -1))
     assert int(largest) == max(values)
-    assert cost == costs.maximum(1, len(values))
-    index, cost = play(tournament.argmax, x)
+    assert cost == primitive_costs.maximum(1, len(values))
+    index, cost = play(maximum.argmax, x)
     assert values[int(index)] == max(values)
-    assert cost == costs.argmax(len(values))
+    assert cost == primitive_costs.argmax(len(values))
 
 
 # Where each function is promised to be within 4 ulp of its approximation.
@@ -170,7 +181,7 @@ def test_functions_are_their_approximation(name: str, chosen: Settings, data: An
     got, cost = play(wanted.protocol, x, chosen=chosen)
     error = (decode(got, wanted.out_frac) - wanted.plain(decode(x))).abs()
     assert float(error.max()) <= 4 * ULP
-    assert cost == costs.function(chosen, name, tuple(x.shape))
+    assert cost == primitive_costs.function(chosen, name, tuple(x.shape))
 
 
 @BOTH
@@ -183,7 +194,7 @@ def test_reciprocal(chosen: Settings, drawn: list[float]) -> None:
     x = torch.cat([x, -x])
     got, cost = play(function("reciprocal", "exact").protocol, x, chosen=chosen)
     assert float((decode(got) - approx.reciprocal(decode(x))).abs().max()) <= 4 * ULP
-    assert cost == costs.function(chosen, "reciprocal", tuple(x.shape))
+    assert cost == primitive_costs.function(chosen, "reciprocal", tuple(x.shape))
 
 
 def test_outside_their_ranges_functions_stay_their_approximation() -> None:
@@ -215,7 +226,7 @@ def test_softmax(which: Approx, shape: tuple[int, ...], chosen: Settings) -> Non
         got, cost = play(lambda ctx, t, v=visible: softmax(ctx, t, v), x, chosen=chosen)
         right = approx.softmax(decode(x), which, visible)
         assert float((decode(got, WEIGHT_FRAC) - right).abs().max()) <= 4 * ULP
-        assert cost == costs.softmax(which, x.numel() // shape[-1], shape[-1])
+        assert cost == primitive_costs.softmax(which, x.numel() // shape[-1], shape[-1])
 
 
 @BOTH
@@ -226,7 +237,7 @@ def test_norms(rms: bool, shape: tuple[int, int], chosen: Settings) -> None:
     x = encode(0.5 + 1.5 * torch.randn(shape, generator=generator, dtype=torch.float64))
     got, cost = play(lambda ctx, t: normalize(ctx, t, 1e-5, rms), x, chosen=chosen)
     assert float((decode(got) - approx.normalize(decode(x), 1e-5, rms)).abs().max()) <= 4 * ULP
-    assert cost == costs.normalize(chosen, *shape, rms)
+    assert cost == primitive_costs.normalize(chosen, *shape, rms)
 
 
 @given(st.integers(1, 20000), st.integers(1, 40))
@@ -238,10 +249,10 @@ def test_inverse_of(n: int, precision: int) -> None:
 
 # Bits that each party sends for one element, and the original's rounds (its counters).
 PUBLISHED: dict[str, tuple[Protocol, int, int]] = {
-    "mul": (lambda ctx, x: wide.product(ctx, x, x, 16), 128, 1),
-    "square": (lambda ctx, x: wide.quadratic(ctx, x, 16), 64, 1),
+    "mul": (lambda ctx, x: product_truncation.product(ctx, x, x, 16), 128, 1),
+    "square": (lambda ctx, x: product_truncation.quadratic(ctx, x, 16), 64, 1),
     "public scale": (lambda ctx, x: truncate.truncate(ctx, x, 8), 0, 0),
-    "A2B": (binary.add_bits, 1664, 7),
+    "A2B": (a2b.add_bits, 1664, 7),
     "less than zero": (compare.less_than_zero, 1728, 8),
     "eq": (compare.is_zero, 832, 7),
     "ReLU": (compare.relu, 1856, 9),
@@ -268,13 +279,13 @@ def test_passes_must_agree() -> None:
     """A protocol that walks otherwise online than offline is stopped."""
 
     def uneven(ctx: Context, x: Tensor) -> Tensor:
-        return x if ctx.offline_pass else wide.quadratic(ctx, x, 16)
+        return x if ctx.offline_pass else product_truncation.quadratic(ctx, x, 16)
 
     def other(ctx: Context, x: Tensor) -> Tensor:
-        return wide.quadratic(ctx, x[:-1] if ctx.offline_pass else x, 16)
+        return product_truncation.quadratic(ctx, x[:-1] if ctx.offline_pass else x, 16)
 
     def unused(ctx: Context, x: Tensor) -> Tensor:
-        return wide.quadratic(ctx, x, 16) if ctx.offline_pass else x
+        return product_truncation.quadratic(ctx, x, 16) if ctx.offline_pass else x
 
     for protocol in (uneven, other, unused):
         with pytest.raises((RuntimeError, IndexError)):

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from baselines.mpcformer.functions import function
-from baselines.mpcformer.settings import Settings
+from baselines.mpcformer.options import Settings
 from baselines.mpcformer.system import MPCFormer
 from protocols.errors import Unsupported
-from protocols.plain import answer
+from protocols.expected_answer import answer
 from protocols.sampling import Picker
 from protocols.transformer.spec import Family, TransformerSpec
 from protocols.workload import Argmax, Generation, Layer, Sampling, UserInput

@@ -6,9 +6,9 @@ import torch
 from baselines.forward import EXACT, LayerForward, ModelForward
 from baselines.plaintext.system import Plaintext
 from protocols.errors import Unsupported
+from protocols.expected_answer import answer
 from protocols.inputs import layer_input
 from protocols.options import NoOptions
-from protocols.plain import answer
 from protocols.transformer.model import synthetic_model
 from protocols.transformer.plain_model import PlainModel
 from protocols.transformer.rotary import rotary_tables

@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from baselines.puma.cost import Cost, one_round, rotation
-from baselines.puma.memory import weight_bytes
+from baselines.puma.memory_limit import weight_bytes
 from baselines.puma.system import Puma
 from protocols.errors import Unsupported
+from protocols.expected_answer import answer
 from protocols.options import NoOptions
 from protocols.party import P0, P1, P2, ROLES
-from protocols.plain import answer
 from protocols.system import PhaseCost
 from protocols.transformer.spec import Family, TransformerSpec
 from protocols.workload import Argmax, Generation, Layer, Nonlinear, Sampling, UserInput

@@ -11,23 +11,23 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from baselines.puma import approx
+from baselines.puma.a2b_summands import to_bits, to_bits_cost
 from baselines.puma.approx import FRAC, ULP
+from baselines.puma.bit_injection import select, times_bit, times_bit_cost, to_ring, weighted_cost
 from baselines.puma.boolean import both
 from baselines.puma.compare import sign, sign_cost
 from baselines.puma.context import Context
 from baselines.puma.cost import Cost
+from baselines.puma.embedding import one_hot, one_hot_cost
 from baselines.puma.functions import FUNCTIONS
-from baselines.puma.inject import select, times_bit, times_bit_cost, to_ring, weighted_cost
-from baselines.puma.lookup import one_hot, one_hot_cost
 from baselines.puma.maximum import argmax, argmax_cost, row_maximum
 from baselines.puma.multiply import multiply, reshare_cost
 from baselines.puma.norm import Affine, norm, norm_cost
-from baselines.puma.rounds import Running, drive, together
+from baselines.puma.round_scheduler import Running, drive, together
 from baselines.puma.share import Bits, Share, decode, encode
-from baselines.puma.summands import to_bits, to_bits_cost
 from baselines.puma.truncate import multiply_truncate, truncate, truncate_cost
 from protocols.arith.prg import Prg
-from protocols.memory import MemoryParty, run_parties
+from protocols.in_process_party import MemoryParty, run_parties
 from protocols.party import ROLES
 from protocols.system import PhaseCost
 

@@ -27,7 +27,7 @@ from harness.progress import PlainProgress
 from harness.records.record import Record
 from harness.records.store import load_all
 from harness.version import REPO
-from netem.ownership import run_label
+from netem.process_labels import run_label
 
 pytestmark = pytest.mark.slow
 

@@ -8,8 +8,9 @@ from types import ModuleType
 import pytest
 
 from harness.config.compose import compose_run
-from harness.config.identity import config_hash, resolved
-from harness.machine import resources
+from harness.config.config_hash import config_hash, resolved
+from harness.machine import resource_check
+from harness.records.code_digest import sources
 from harness.records.record import (
     Correctness,
     NetworkRecord,
@@ -19,7 +20,6 @@ from harness.records.record import (
     Sent,
     Status,
 )
-from harness.records.sources import sources
 from tests.fake_session import FakeSession
 
 MakeRecord = Callable[..., Record]
@@ -80,6 +80,6 @@ def session(
     module = ModuleType("harness.measure.session")
     module.Session = lambda: fake  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "harness.measure.session", module)
-    monkeypatch.setattr(resources, "available_bytes", lambda: 64_000_000_000)
+    monkeypatch.setattr(resource_check, "available_bytes", lambda: 64_000_000_000)
     monkeypatch.chdir(tmp_path)
     return fake

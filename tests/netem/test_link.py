@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netem.link import EmulatedLink, wait_until
+from netem.emulated_link import EmulatedLink, wait_until
 from netem.profile import LinkProfile
 
 MS = 1_000_000

@@ -14,11 +14,11 @@ import pytest
 
 from netem import cleanup, namespaces
 from netem.command import TcError, run
-from netem.interface import ShapedInterface
 from netem.namespaces import Namespaces, free_network
-from netem.ownership import PREFIX
-from netem.probe import namespaces_missing, tc_missing
+from netem.process_labels import PREFIX
 from netem.profile import LinkProfile
+from netem.shaped_interface import ShapedInterface
+from netem.tc_probe import namespaces_missing, tc_missing
 
 pytestmark = pytest.mark.slow
 
@@ -164,7 +164,7 @@ def test_a_kernel_without_netem_says_so_and_stays_as_it_was() -> None:
     if why is None or "not found" in why:
         pytest.skip(why or "this kernel has netem: tests/vm uses it")
     code = (
-        "from netem.interface import ShapedInterface, TcError; from netem.profile import LinkProfile\n"
+        "from netem.shaped_interface import ShapedInterface, TcError; from netem.profile import LinkProfile\n"
         "from netem import nic\n"
         "before = nic.sysctls(), nic.qdiscs('eth0'), nic.offloads('eth0')\n"
         "try: ShapedInterface.set_up('P0', {'P0': '%s', 'P1': '%s'}, {'P1': LinkProfile(5, 1e9)})\n"

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from netem import ownership
-from netem.ownership import Owner, is_alive, owner_of, run_label, stale
+from netem import process_labels
+from netem.process_labels import Owner, is_alive, owner_of, run_label, stale
 
 
 def label(owner: Owner) -> str:
-    return ownership.PREFIX + "-".join(map(str, astuple(owner)))
+    return process_labels.PREFIX + "-".join(map(str, astuple(owner)))
 
 
 def me() -> Owner:

@@ -15,17 +15,17 @@ import torch
 
 from protocols.arith.prg import Prg
 from protocols.errors import Unsupported
-from protocols.memory import MemoryParty, run_parties
+from protocols.in_process_party import MemoryParty, run_parties
 from protocols.party import P0, P1, P2, ROLES, Party, Role
-from protocols.permllm.batches import batches, step_bytes
 from protocols.permllm.context import Context
 from protocols.permllm.domain import Ring64
-from protocols.permllm.halves import OnDisk
-from protocols.permllm.ledger import Ledger
-from protocols.permllm.masked import Masked
+from protocols.permllm.masked_value import Masked
+from protocols.permllm.material_ledger import Ledger
+from protocols.permllm.offline_batches import batches, step_bytes
 from protocols.permllm.options import PermLLMOptions
-from protocols.permllm.permuted import Revealed
+from protocols.permllm.permuted_functions import Revealed
 from protocols.permllm.system import PermLLM
+from protocols.permllm.weight_halves import OnDisk
 from protocols.workload import Generation, Layer, Linear, Workload, steps
 from tests.play import SEED, declared, play, small
 
@@ -235,7 +235,7 @@ def test_a_store_is_readable_by_its_owner_alone_and_gone_after_a_kill(tmp_path: 
     """A process that is killed leaves no file, and its space is free again."""
     code = (
         "import os, sys\n"
-        "from protocols.permllm.halves import OnDisk\n"
+        "from protocols.permllm.weight_halves import OnDisk\n"
         "memory = OnDisk(sys.argv[1], 0)(1 << 20)\n"
         "memory[:] = 7\n"
         "line = next(l for l in open('/proc/self/maps') if sys.argv[1] in l)\n"

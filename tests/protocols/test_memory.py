@@ -8,7 +8,7 @@ import torch
 from protocols.counters import Traffic
 from protocols.errors import PeerError, PeerGone, PeerTimeout
 from protocols.events import Event
-from protocols.memory import MemoryParty, run_parties
+from protocols.in_process_party import MemoryParty, run_parties
 
 X = torch.arange(4)
 

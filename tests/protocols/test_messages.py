@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from protocols.errors import PeerError
-from protocols.memory import MemoryParty
+from protocols.in_process_party import MemoryParty
 from protocols.party import Role
 from protocols.permllm.context import Context
 from protocols.permllm.options import PermLLMOptions

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from protocols.arith.prg import Prg
-from protocols.memory import MemoryParty
+from protocols.in_process_party import MemoryParty
 from protocols.permllm.context import Context
 from protocols.permllm.domain import Ring64
 from protocols.permllm.system import PermLLM

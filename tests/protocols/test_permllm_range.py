@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from protocols import plain
+from protocols import expected_answer
 from protocols.errors import OutOfRange
 from protocols.inputs import prompt_tokens
 from protocols.party import P0, P1, Role
@@ -16,8 +16,8 @@ from protocols.permllm import generation, programs
 from protocols.permllm.context import Context
 from protocols.permllm.domain import VALUE_FRAC
 from protocols.permllm.layer import HIDDEN
-from protocols.permllm.masked import Masked
-from protocols.permllm.permuted import Revealed
+from protocols.permllm.masked_value import Masked
+from protocols.permllm.permuted_functions import Revealed
 from protocols.permllm.system import PermLLM
 from protocols.transformer import reference
 from protocols.transformer.model import ModelWeights
@@ -105,7 +105,7 @@ def test_weighted_sums_over_many_keys_are_right() -> None:
 
     with (
         patch.object(programs, "synthetic_layer", grown),
-        patch.object(plain, "synthetic_layer", grown),
+        patch.object(expected_answer, "synthetic_layer", grown),
     ):
         got, exact = weighted_sums(work)
     assert relative(got, exact) <= 1e-3
@@ -133,6 +133,6 @@ def weighted_sums(work: Layer) -> tuple[Tensor, Tensor]:
         patch.object(reference, "attention", exactly),
     ):
         play(PermLLM, work, evaluations=1)
-        plain.answer(work, SEED)
+        expected_answer.answer(work, SEED)
     got = (halves[P0] + halves[P1]).double() * 2.0**-VALUE_FRAC
     return got.reshape(-1), exact[0].reshape(-1)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from protocols.expected_answer import answer
 from protocols.inputs import argmax_input, layer_input, nonlinear_input
-from protocols.plain import answer
 from protocols.transformer.reference import attention, gelu, layer_forward, layer_norm, rms_norm
 from protocols.transformer.rotary import rotary_tables, rotate_half
 from protocols.transformer.spec import Family, TransformerSpec

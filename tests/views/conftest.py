@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from protocols.permllm import select, system
+from protocols.permllm import system, token_selection
 from tests.views.rank import Affine
 
 NOTHING = torch.empty(0, dtype=torch.uint8)
@@ -42,11 +42,11 @@ class IdealSelection:
 def affine(monkeypatch: pytest.MonkeyPatch) -> None:
     """PermLLM without shifts and without a cipher."""
     monkeypatch.setattr(system, "domain_of", lambda options: Affine())
-    monkeypatch.setattr(select, "Selector", IdealSelection)
-    monkeypatch.setattr(select, "Server", IdealSelection)
-    monkeypatch.setattr(select, "query_shape", lambda n: NOTHING.shape, raising=False)
-    monkeypatch.setattr(select, "public_key_bytes", NOTHING.numel, raising=False)
-    monkeypatch.setattr(select, "reply_bytes", NOTHING.numel, raising=False)
+    monkeypatch.setattr(token_selection, "Selector", IdealSelection)
+    monkeypatch.setattr(token_selection, "Server", IdealSelection)
+    monkeypatch.setattr(token_selection, "query_shape", lambda n: NOTHING.shape, raising=False)
+    monkeypatch.setattr(token_selection, "public_key_bytes", NOTHING.numel, raising=False)
+    monkeypatch.setattr(token_selection, "reply_bytes", NOTHING.numel, raising=False)
 
 
 @pytest.fixture(autouse=True)

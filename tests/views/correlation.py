@@ -22,13 +22,13 @@ import torch
 from torch import Tensor
 
 from protocols.arith.prg import Prg, Stream
-from protocols.memory import MemoryParty, run_parties
+from protocols.in_process_party import MemoryParty, run_parties
 from protocols.party import P0, P1, P2, ROLES, Role
 from protocols.permllm import generation, programs
 from protocols.permllm.context import Context
 from protocols.permllm.domain import Ring64
-from protocols.permllm.masked import Masked
-from protocols.permllm.permuted import Revealed
+from protocols.permllm.masked_value import Masked
+from protocols.permllm.permuted_functions import Revealed
 from protocols.permllm.system import PermLLM
 from protocols.transformer.model import ModelWeights
 from protocols.transformer.source import model_weights

@@ -10,18 +10,18 @@ from torch import Tensor
 from baselines.mpcformer.attention import cache as kept_rows
 from baselines.mpcformer.context import Context as BeaverContext
 from baselines.mpcformer.fixed_weight import FixedWeight
-from baselines.mpcformer.matrix import Matrix
-from baselines.mpcformer.settings import Settings
+from baselines.mpcformer.linear import Matrix
+from baselines.mpcformer.options import Settings
 from baselines.puma.context import Context as PumaContext
-from baselines.puma.rounds import Running, drive
+from baselines.puma.round_scheduler import Running, drive
 from baselines.puma.share import Share
-from protocols.memory import MemoryParty
+from protocols.in_process_party import MemoryParty
 from protocols.party import P0, P1, P2
 from protocols.permllm.attention import Cache, Scores, WeightedSum
 from protocols.permllm.context import Context
 from protocols.permllm.domain import Domain
-from protocols.permllm.permuted import Permuted
-from protocols.permllm.share import Input
+from protocols.permllm.input_sharing import Input
+from protocols.permllm.permuted_functions import Permuted
 from protocols.system import System
 from protocols.transformer.spec import Family, TransformerSpec
 from protocols.workload import UserInput, Workload, steps

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from baselines.mpcformer.beaver import multiply
-from baselines.mpcformer.settings import Settings
+from baselines.mpcformer.options import Settings
 from baselines.mpcformer.truncate import truncate
 from baselines.puma.context import Context as PumaContext
 from baselines.puma.multiply import multiply as puma_multiply
@@ -20,7 +20,7 @@ from baselines.puma.truncate import multiply_truncate
 from harness.registry import system_class
 from protocols.arith.prg import Prg, Stream
 from protocols.party import P0, P1, P2, ROLES, Role
-from protocols.permllm import permuted
+from protocols.permllm import permuted_functions
 from protocols.permllm.options import PermLLMOptions
 from protocols.permllm.system import PermLLM
 from protocols.workload import Argmax, Layer, Linear, Nonlinear, Workload
@@ -215,7 +215,7 @@ def test_draws_of_permutations_that_nobody_draws(monkeypatch: pytest.MonkeyPatch
     def none(_: Stream, steps: int, rows: int, cols: int) -> Tensor:
         return torch.arange(rows * cols).repeat(steps, 1)
 
-    monkeypatch.setattr(permuted, "permutation_index", none)
+    monkeypatch.setattr(permuted_functions, "permutation_index", none)
     after = draws(watch(GELU), P2)
     assert {name for name in before if before[name] != after[name]} == {"k02 gelu"}
 

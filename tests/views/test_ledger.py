@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from baselines.mpcformer.settings import Settings
+from baselines.mpcformer.options import Settings
 from harness.registry import system_class
 from protocols.party import P0, P1, P2
 from protocols.permllm.options import PermLLMOptions

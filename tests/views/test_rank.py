@@ -7,20 +7,20 @@ from typing import Any
 import pytest
 import torch
 
-from baselines.mpcformer import tournament, wide
+from baselines.mpcformer import maximum, product_truncation
 from baselines.mpcformer.beaver import matmul, multiply
 from baselines.mpcformer.compare import is_zero, less_than_zero
 from baselines.mpcformer.context import Shape
-from baselines.mpcformer.settings import Settings
+from baselines.mpcformer.options import Settings
 from baselines.mpcformer.truncate import truncate
+from baselines.puma.a2b_summands import to_bits
+from baselines.puma.bit_injection import times_bit, to_ring
 from baselines.puma.compare import sign
 from baselines.puma.context import Context as PumaContext
-from baselines.puma.give import reveal
-from baselines.puma.inject import times_bit, to_ring
-from baselines.puma.lookup import one_hot
+from baselines.puma.embedding import one_hot
 from baselines.puma.multiply import multiply as puma_multiply
 from baselines.puma.share import Share
-from baselines.puma.summands import to_bits
+from baselines.puma.share_and_reveal import reveal
 from baselines.puma.truncate import multiply_truncate
 from protocols.party import P0, P1, P2, ROLES
 from protocols.permllm.options import PermLLMOptions
@@ -138,21 +138,29 @@ def puma(primitive: Callable[..., Any], count: int, operands: int = 1) -> Walk:
 
 
 MATRIX, ROW = [(1, 3)], (1, 1, 2)
-WIDE = partial(wide.product, shift=16)
+WIDE = partial(product_truncation.product, shift=16)
 # The session, whether it is arithmetic mod 2^64 alone (`rank`: nudged), and what P1 is meant to learn. Of
 # MPCFormer's wide masks it is sent a low word that it drew itself: one relation an element.
 PRIMITIVES: dict[str, tuple[Walk, bool, int]] = {
     "mpcformer product": (mpcformer(multiply, (2,), 2), True, 0),
     "mpcformer matrix product": (mpcformer(matmul, ROW, 2), True, 0),
-    "mpcformer reveal": (mpcformer(tournament.reveal_to_user, (2,)), True, 4),
+    "mpcformer reveal": (mpcformer(maximum.reveal_to_user, (2,)), True, 4),
     "mpcformer weights": (beaver(opened_matrix, MATRIX, PLAIN, 2), True, 0),
     "mpcformer weights, reused": (beaver(opened_matrix, MATRIX, REUSED, 2), True, 0),
     "mpcformer cache": (beaver(cached_products, [ROW] * 2, PLAIN, 2), True, 0),
     "mpcformer cache, reused": (beaver(cached_products, [ROW] * 2, REUSED, 2), True, 0),
     "mpcformer wide product": (mpcformer(WIDE, (2,), 2), False, 8),
     "mpcformer wide product, exact": (mpcformer(WIDE, (2,), 2, EXACT), False, 8),
-    "mpcformer square": (mpcformer(partial(wide.quadratic, shift=16), (2,)), False, 4),
-    "mpcformer sum of squares": (mpcformer(partial(wide.square_sum, shift=16), (2,)), False, 4),
+    "mpcformer square": (
+        mpcformer(partial(product_truncation.quadratic, shift=16), (2,)),
+        False,
+        4,
+    ),
+    "mpcformer sum of squares": (
+        mpcformer(partial(product_truncation.square_sum, shift=16), (2,)),
+        False,
+        4,
+    ),
     "mpcformer truncation": (mpcformer(partial(truncate, bits=16), (2,), 1, EXACT), False, 0),
     "mpcformer sign": (beaver(each_time(less_than_zero), [(1,)], PLAIN, 1), False, 0),
     "mpcformer zero test": (mpcformer(is_zero, (1,)), False, 0),

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from baselines.mpcformer.settings import Settings
+from baselines.mpcformer.options import Settings
 from harness.registry import OURS, system_class
 from protocols.party import P0, P1, P2
 from protocols.permllm.domain import Domain

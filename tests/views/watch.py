@@ -16,9 +16,9 @@ from torch import Tensor
 
 from protocols.arith.prg import KEY_BYTES, Prg, Stream
 from protocols.arith.ring import use_threads
-from protocols.memory import MemoryParty, run_parties
+from protocols.in_process_party import MemoryParty, run_parties
 from protocols.party import ROLES, Phase, Role
-from protocols.permllm import halves
+from protocols.permllm import weight_halves
 
 Walk = Callable[[MemoryParty], object]  # all that one role does in a session
 
@@ -161,7 +161,7 @@ def watch(walk: Walk, change: Change | None = None, fault: Fault = RIGHT, seed: 
         patch.setattr(Prg, "root", root)
         patch.setattr(Prg, "stream", stream)
         patch.setattr(Prg, "key", key)
-        patch.setattr(halves, "Stream", weight_mask)
+        patch.setattr(weight_halves, "Stream", weight_mask)
         patch.setattr(MemoryParty, "recv", recv)
         run_parties(dict.fromkeys(ROLES, live))
     return session

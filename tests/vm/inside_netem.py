@@ -14,8 +14,8 @@ from typing import Any, Self
 from netem import cleanup
 from netem.command import run
 from netem.namespaces import Namespaces
-from netem.probe import tc_missing
 from netem.profile import LinkProfile
+from netem.tc_probe import tc_missing
 
 WAN = LinkProfile.rtt(10e-3, 1e9)
 BULK = 20_000_000

@@ -18,10 +18,10 @@ from itertools import product
 import torch
 
 from harness.transport import Connection, SocketParty
-from netem.interface import ShapedInterface
-from netem.link import EmulatedLink
+from netem.emulated_link import EmulatedLink
 from netem.namespaces import Namespaces
 from netem.profile import LinkProfile
+from netem.shaped_interface import ShapedInterface
 from protocols.party import P0, P1, Phase, Role
 
 WAN = LinkProfile.rtt(10e-3, 1e9)

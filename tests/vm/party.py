@@ -13,8 +13,8 @@ from dataclasses import asdict
 from typing import Any
 
 from netem.command import TcError
-from netem.interface import ShapedInterface
 from netem.profile import LinkProfile
+from netem.shaped_interface import ShapedInterface
 
 UDP, TCP = 7000, 7001
 DATAGRAM = 64
@@ -67,7 +67,7 @@ class Party:
         self.line.take_down()
 
     def ping(self, peer: str, number: int, gap_s: float) -> list[float | None]:
-        """Evaluation-trip times in seconds of datagrams `gap_s` apart; None: lost. One more is thrown
+        """Round-trip times in seconds of datagrams `gap_s` apart; None: lost. One more is thrown
         away, before them."""
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         sock.connect((self.addresses[peer], UDP))

@@ -1,4 +1,4 @@
-"""`python requirements.py pyproject.toml`: the packages of the image, one requirement a line.
+"""`python package_list.py pyproject.toml`: the packages of the image, one requirement a line.
 
 It stands alone, so that the image's build can run it before anything is installed.
 """

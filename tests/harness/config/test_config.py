@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from harness.config.compose import compose_all, compose_run
+from harness.config.config_hash import config_hash
 from harness.config.groups import CONF_DIR, GROUPS, describe, options
-from harness.config.identity import config_hash
 from harness.config.overrides import expand_sweep
 from harness.config.runners import with_tls
 from harness.config.schema import EXPERIMENTS, ModelConfig, RunConfig

@@ -30,7 +30,7 @@ def test_no_key_of_a_configuration_is_left_out() -> None:
     ]
     points += [[f"experiment={e}"] for e in options("experiment") if e != "generate"]
     points += [[f"system={s}"] for s in options("system")]
-    from harness.config.identity import resolved  # noqa: PLC0415
+    from harness.config.config_hash import resolved  # noqa: PLC0415
 
     held = {key for config in compose_all(points) for key in flatten(resolved(config))}
     held -= {f"{group}.name" for group in GROUPS if group not in ("model", "network")}

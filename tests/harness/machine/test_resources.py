@@ -8,12 +8,12 @@ import pytest
 
 from harness.cli.main import main
 from harness.config.compose import compose_run
-from harness.machine import capabilities, docker_daemon, doctor, resources
+from harness.machine import capabilities, docker_daemon, doctor, resource_check
 from harness.machine.capabilities import missing_for_netns
 from harness.machine.docker_daemon import _unreachable
 from harness.measure.session import Session
 from harness.progress import PlainProgress
-from netem import probe
+from netem import tc_probe
 from protocols.errors import Unsupported
 from protocols.footprint import Need, sizes
 from protocols.party import P1
@@ -41,7 +41,7 @@ def measured_and_estimated(
     assert record.status == "ok", record.error
     parts = [phase.roles for phase in record.phases.values()]
     measured = {role: max(part[role].peak_rss_bytes for part in parts) for role in parts[0]}
-    return measured, resources.party_bytes(config)
+    return measured, resource_check.party_bytes(config)
 
 
 @pytest.mark.slow
@@ -88,7 +88,7 @@ def test_weights_are_counted_as_they_are() -> None:
 def test_a_run_that_does_not_fit_is_refused_before_it_starts(
     session: FakeSession, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(resources, "available_bytes", lambda: 3_000_000_000)
+    monkeypatch.setattr(resource_check, "available_bytes", lambda: 3_000_000_000)
     whole = ["run", "experiment=model", "model=gpt2"]
     assert main(whole) == 2
     error = capsys.readouterr().err
@@ -141,26 +141,26 @@ def test_a_disk_too_small_for_masked_weights_is_said_before(
     """Also the folder that is none; a party elsewhere looks for itself."""
     usage = shutil.disk_usage("/")._replace(free=5_000_000_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    monkeypatch.setattr(resources, "available_bytes", lambda: 100_000_000_000)
+    monkeypatch.setattr(resource_check, "available_bytes", lambda: 100_000_000_000)
     words = ["run", "experiment=model", "model=chatglm-6b", "system.weights_store=disk"]
     for folder, said in ((tmp_path, "masked weights need"), (tmp_path / "none", "is no folder")):
         assert main([*words, f"system.store_dir={folder}"]) == 2
         assert said in capsys.readouterr().err
     assert session.configs == []
-    monkeypatch.setattr(resources, "available_bytes", lambda: 10)
+    monkeypatch.setattr(resource_check, "available_bytes", lambda: 10)
     with pytest.raises(Unsupported, match="P1 needs about"):
-        resources.require_own(P1, {P1: Need(1_000)})
+        resource_check.require_own(P1, {P1: Need(1_000)})
 
 
 def test_the_limit_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     limit, used = tmp_path / "max", tmp_path / "current"
-    monkeypatch.setattr(resources, "CGROUPS", ((str(limit), str(used)),))
-    whole = resources.available_bytes()
+    monkeypatch.setattr(resource_check, "CGROUPS", ((str(limit), str(used)),))
+    whole = resource_check.available_bytes()
     limit.write_text("max\n")
     used.write_text("500000\n")
-    assert resources.available_bytes() > 0.5 * whole
+    assert resource_check.available_bytes() > 0.5 * whole
     limit.write_text("2000000\n")
-    assert resources.available_bytes() == 1_500_000
+    assert resource_check.available_bytes() == 1_500_000
 
 
 def free_port() -> int:
@@ -201,7 +201,7 @@ def test_what_is_missing_is_installed_and_what_is_stopped_is_started(
 
 
 def test_missing_tools_are_named_with_their_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (capabilities, probe):
+    for module in (capabilities, tc_probe):
         monkeypatch.setattr(module, "find", lambda name: None)
     found = missing_for_netns()
     assert found is not None

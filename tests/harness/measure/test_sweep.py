@@ -16,13 +16,13 @@ import pytest
 from harness.cli.compose_call import compose_call, split_arguments
 from harness.cli.main import main
 from harness.config.compose import compose_all
+from harness.config.config_hash import config_hash
 from harness.config.groups import CONF_DIR
-from harness.config.identity import config_hash
 from harness.config.overrides import expand_sweep
 from harness.errors import ConfigError
 from harness.measure import sweep as runs
 from harness.progress import PlainProgress
-from harness.records import sources, store
+from harness.records import code_digest, store
 from harness.records.record import Status
 from harness.records.run_lock import locked
 from tests.fake_session import FakeSession
@@ -143,7 +143,7 @@ class Edited:
     def __call__(self) -> None:
         self._count += 1
         digest = f"{self._count:016}"
-        self._monkeypatch.setattr(sources, "code_digest", lambda: digest)
+        self._monkeypatch.setattr(code_digest, "code_digest", lambda: digest)
 
 
 @pytest.fixture
@@ -251,7 +251,7 @@ from types import ModuleType
 from harness.cli.main import main
 from tests.harness.conftest import build_record
 from harness.config.groups import CONF_DIR
-from harness.config.identity import config_hash, resolved
+from harness.config.config_hash import config_hash, resolved
 from dataclasses import replace
 
 class Session:

@@ -10,8 +10,8 @@ from torch import Tensor
 from harness.measure.verify import Answers, relative_error, relative_rms
 from harness.parties.job import Job
 from harness.registry import system_class
+from protocols.expected_answer import answer
 from protocols.inputs import prompt_tokens
-from protocols.plain import answer
 from protocols.system import PlainRun, System
 from protocols.workload import Argmax, Generation, Nonlinear, Workload
 from tests.play import SEED, small

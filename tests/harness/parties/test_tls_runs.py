@@ -16,8 +16,8 @@ from harness.records.record import Record
 from harness.runners import local, netns
 from harness.transport.tls import wire_bytes
 from netem.command import run
-from netem.ownership import run_label
-from netem.probe import namespaces_missing
+from netem.process_labels import run_label
+from netem.tc_probe import namespaces_missing
 from protocols.party import ROLES
 
 pytestmark = pytest.mark.slow

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.records import sources
+from harness.records import code_digest
 
 
 @pytest.fixture
@@ -15,16 +15,16 @@ def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         path = tmp_path / f"{name}.py"
         path.parent.mkdir(parents=True)
         path.write_text(f"# {name}\n")
-    monkeypatch.setattr(sources, "REPO", tmp_path)
+    monkeypatch.setattr(code_digest, "REPO", tmp_path)
     return tmp_path
 
 
 def digest() -> str:
-    sources.code_digest.cache_clear()
+    code_digest.code_digest.cache_clear()
     try:
-        return sources.code_digest()
+        return code_digest.code_digest()
     finally:
-        sources.code_digest.cache_clear()
+        code_digest.code_digest.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -60,11 +60,11 @@ def test_a_system_of_another_package_has_a_digest_of_its_own(
     module.write_text("x = 1\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     point = EntryPoint("own", "some_own_system:Own", "permbench.systems")
-    monkeypatch.setattr(sources, "others", lambda: {"own": point})
-    found = sources.sources("own")
-    assert found["code"] == sources.sources("permllm")["code"]
-    assert sources.sources("permllm")["system"] is None
+    monkeypatch.setattr(code_digest, "others", lambda: {"own": point})
+    found = code_digest.sources("own")
+    assert found["code"] == code_digest.sources("permllm")["code"]
+    assert code_digest.sources("permllm")["system"] is None
     module.write_text("x = 2\n")
-    sources.system_digest.cache_clear()
-    assert sources.sources("own")["system"] not in (None, found["system"])
-    sources.system_digest.cache_clear()
+    code_digest.system_digest.cache_clear()
+    assert code_digest.sources("own")["system"] not in (None, found["system"])
+    code_digest.system_digest.cache_clear()

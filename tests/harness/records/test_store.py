@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.config.identity import restored
+from harness.config.config_hash import restored
 from harness.errors import ConfigError, RecordError
-from harness.measure.sweep import why_again
 from harness.records import store
 from harness.records.migrate import SCHEMA
 from harness.records.record import (
@@ -24,6 +23,7 @@ from harness.records.record import (
     Sent,
     StepRecord,
 )
+from harness.records.reuse import why_again
 
 OLD = Path(__file__).parent / "old"
 MakeRecord = Callable[..., Record]

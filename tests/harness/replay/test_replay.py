@@ -18,14 +18,14 @@ from matplotlib.contour import ContourSet
 
 from harness.cli.main import main
 from harness.config.compose import compose_run
-from harness.config.identity import config_hash, resolved, restored
+from harness.config.config_hash import config_hash, resolved, restored
 from harness.config.schema import RunConfig
 from harness.errors import ConfigError
 from harness.progress import Progress
 from harness.records import store
 from harness.records.record import Record
 from harness.replay import trace_file as file
-from harness.replay.costs import costs_of, delayed_costs
+from harness.replay.compute_times import costs_of, delayed_costs
 from harness.replay.grid_figure import grid_figure
 from harness.replay.networks import grid, parse_axis
 from harness.replay.predict import LEAST_S, TracedRun, crossings, predict

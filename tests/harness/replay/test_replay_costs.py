@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from harness.parties.trace_recorder import END, NOBODY, RECV, SEND
-from harness.replay.costs import costs_of
+from harness.replay.compute_times import costs_of
 from harness.replay.trace import RoleTrace, Step, Trace, check
 from protocols.party import P0, P1, Role
 from tests.traces import US, echo_trace, program

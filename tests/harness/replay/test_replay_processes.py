@@ -14,7 +14,7 @@ from harness.parties.trace_recorder import RECV, SEND
 from harness.progress import make_progress
 from harness.records.record import Record
 from harness.replay import trace_file as file
-from harness.replay.costs import costs_of, delayed_costs
+from harness.replay.compute_times import costs_of, delayed_costs
 from harness.replay.simulate import TIME, links_of, simulate
 from harness.replay.trace import Step, sizes
 from netem.profile import LinkProfile

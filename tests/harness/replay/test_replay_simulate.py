@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from harness.errors import TraceError
 from harness.parties.trace_recorder import END, NOBODY, RECV, SEND
-from harness.replay.costs import Costs
+from harness.replay.compute_times import Costs
 from harness.replay.simulate import BANDWIDTH, LATENCY, TIME, links_of, simulate
 from harness.replay.trace import RoleTrace, Step, Times
 from netem.profile import LinkProfile

@@ -16,11 +16,11 @@ from harness.measure.collect_trace import DELAYED_LINKS, DELAYS_S, collect
 from harness.measure.evaluation import Evaluation, JobResult
 from harness.parties.trace_recorder import END, RECV, SEND, TraceRecorder
 from harness.replay import trace_file as file
-from harness.replay.costs import costs_of
+from harness.replay.compute_times import costs_of
 from harness.replay.simulate import LATENCY, TIME, links_of, simulate
 from harness.replay.trace import Trace
 from netem.profile import LinkProfile
-from protocols.memory import MemoryParty, run_parties
+from protocols.in_process_party import MemoryParty, run_parties
 from protocols.party import P0, P1, ROLES, Phase, Role
 from protocols.permllm.system import PermLLM
 from protocols.system import System

@@ -18,7 +18,7 @@ from harness.records.record import Record, StepRecord
 from harness.report.axes import log_ticks, place_axis
 from harness.report.figure_files import SUFFIXES, chart_rows, save_chart
 from harness.report.figures import OUTSIDE, draw
-from harness.report.floor import floor_ns
+from harness.report.network_floor import floor_ns
 from harness.report.series import Chart, charts_over, standard_charts
 
 MakeRecord = Callable[..., Record]

@@ -14,8 +14,8 @@ from harness.progress import PlainProgress
 from harness.records.record import Record
 from netem import cleanup
 from netem.command import run
-from netem.ownership import PREFIX, run_label
-from netem.probe import namespaces_missing, tc_missing
+from netem.process_labels import PREFIX, run_label
+from netem.tc_probe import namespaces_missing, tc_missing
 
 pytestmark = pytest.mark.slow
 

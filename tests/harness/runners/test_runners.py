@@ -18,8 +18,8 @@ from harness.records.record import Record
 from harness.records.store import load_all
 from harness.runners.docker import signed, split_lines
 from harness.runners.docker_image.package_list import requirements
+from harness.runners.make_runner import make_runner
 from harness.runners.remote import read_secret, read_secrets
-from harness.runners.select import make_runner
 from harness.version import REPO
 from netem.tcp import SYSCTLS
 from protocols.party import ROLES

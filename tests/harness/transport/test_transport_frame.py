@@ -12,7 +12,7 @@ from harness.errors import FrameError
 from harness.transport import frame
 from harness.transport.frame import HEADER, Frame, decode, encode
 from protocols.events import Stamp
-from protocols.metered import MESSAGE_DTYPES
+from protocols.metered_party import MESSAGE_DTYPES
 
 STAMP = Stamp("online", 3, 7, 11)
 

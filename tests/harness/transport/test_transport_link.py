@@ -11,7 +11,7 @@ import torch
 from harness.transport import Connection, PeerGone, SocketParty
 from harness.transport.frame import encode
 from harness.transport.stream import Reader
-from netem.link import EmulatedLink
+from netem.emulated_link import EmulatedLink
 from netem.profile import LinkProfile
 from protocols.events import Stamp
 from protocols.party import Phase

@@ -25,8 +25,8 @@ from harness.transport import (
 )
 from harness.transport.frame import HEADER, encode
 from protocols.events import Stamp
-from protocols.memory import run_parties
-from protocols.metered import MeteredParty
+from protocols.in_process_party import run_parties
+from protocols.metered_party import MeteredParty
 from protocols.party import ROLES, Role
 from tests.tcp import connection_pair, tcp_pair
 

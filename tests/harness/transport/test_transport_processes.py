@@ -13,7 +13,7 @@ import torch
 
 from harness.transport import PeerGone, SocketParty, Trust, accept, connect, listen
 from netem.calibrate import End, initiate, respond
-from netem.link import EmulatedLink
+from netem.emulated_link import EmulatedLink
 from netem.measurement import LinkMeasurement
 from netem.profile import LinkProfile
 from netem.tolerance import Tolerance, judge

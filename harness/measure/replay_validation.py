@@ -11,7 +11,7 @@ from statistics import median
 
 from rich.table import Table
 
-from harness.config.identity import restored
+from harness.config.config_hash import restored
 from harness.config.network import NetworkConfig
 from harness.config.schema import RunConfig, ShaperConfig
 from harness.config.validate import validate as check_config
@@ -26,7 +26,7 @@ from harness.replay.traced_runs import trace_of
 from protocols.workload import Generation
 
 FOLDER = "validation"  # of a folder of results
-# Evaluation-trip time in ms, rate in Mbit/s.
+# Round-trip time in ms, rate in Mbit/s.
 POINTS = ((0.5, 10_000), (1, 5_000), (4, 400), (10, 1_000), (20, 100), (80, 100))
 
 

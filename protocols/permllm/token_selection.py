@@ -31,8 +31,8 @@ from protocols.permllm.bfv import (
     reply_bytes,
 )
 from protocols.permllm.context import Context, Step
-from protocols.permllm.masked import Masked
-from protocols.permllm.permuted import Revealed
+from protocols.permllm.masked_value import Masked
+from protocols.permllm.permuted_functions import Revealed
 
 Choice = Callable[[Tensor], int]  # permuted logits, float64 (n,) → position
 

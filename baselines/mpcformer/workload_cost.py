@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from typing import assert_never
 
-from baselines.mpcformer import costs
-from baselines.mpcformer.costs import Cost, truncation
-from baselines.mpcformer.settings import Settings
+from baselines.mpcformer import primitive_costs
+from baselines.mpcformer.options import Settings
+from baselines.mpcformer.primitive_costs import Cost, truncation
 from protocols.arith.prg import KEY_BYTES
 from protocols.party import P0, P1, P2, Phase
 from protocols.system import Pair, PhaseCost
@@ -20,9 +20,9 @@ def cost(workload: Workload, settings: Settings) -> dict[Phase, PhaseCost]:
     """All phases of one evaluation of `workload`."""
     match workload:
         case Argmax(n):
-            return _phases([costs.argmax(n)], revealed=1)
+            return _phases([primitive_costs.argmax(n)], revealed=1)
         case Nonlinear(op, shape):
-            return _phases([costs.function(settings, op, shape)])
+            return _phases([primitive_costs.function(settings, op, shape)])
         case Linear(n, d_in, d_out):
             opened = Cost(d_out * d_in, 1) if settings.reuse_weight_masks else _NOTHING
             return _phases([_linear(settings, n, d_out, d_in)], prepared=opened)
@@ -73,13 +73,13 @@ def layer(spec: TransformerSpec, settings: Settings, n: int, length: int) -> Cos
     """One layer on n new tokens of `length`."""
     d, d_kv, heads = spec.d_model, spec.d_kv, spec.n_heads
     inner = spec.d_ff * (2 if spec.gated else 1)
-    norms = costs.normalize(settings, n, d, spec.rms_norm) * 2
+    norms = primitive_costs.normalize(settings, n, d, spec.rms_norm) * 2
     gains = (_matrix(settings, n, d, 1, d) + truncation(settings, n * d)) * _diagonals(spec)
     linears = [(d + 2 * d_kv, d), (d, d), (inner, d), (d, spec.d_ff)]
     products = sum((_linear(settings, n, m, k) for m, k in linears), Cost())
     rotary = truncation(settings, n * (d + d_kv)) if spec.rotary else Cost()
     rounded = truncation(settings, heads * n * length) + truncation(settings, n * d)
-    weights = costs.softmax(settings.approx, heads * n, length)
+    weights = primitive_costs.softmax(settings.approx, heads * n, length)
     attention = _attention(spec, settings, n, length)
     return (
         norms
@@ -113,10 +113,10 @@ def _attention(spec: TransformerSpec, settings: Settings, n: int, length: int) -
 
 def _activation(spec: TransformerSpec, settings: Settings, n: int) -> Cost:
     size = n * spec.d_ff
-    gate = costs.wide_product(size, size, size) if spec.gated else Cost()
+    gate = primitive_costs.wide_product(size, size, size) if spec.gated else Cost()
     if settings.approx != "exact":
-        return costs.wide_square(size) + gate
-    return costs.silu(size) + gate if spec.gated else costs.gelu(size)
+        return primitive_costs.wide_square(size) + gate
+    return primitive_costs.silu(size) + gate if spec.gated else primitive_costs.gelu(size)
 
 
 def _diagonals(spec: TransformerSpec) -> int:
@@ -156,11 +156,11 @@ def _embedding(spec: TransformerSpec, settings: Settings, n: int) -> Cost:
     if spec.family != "bert":
         return table
     gain = _matrix(settings, n, d, 1, d) + truncation(settings, n * d)
-    return table + costs.normalize(settings, n, d, spec.rms_norm) + gain
+    return table + primitive_costs.normalize(settings, n, d, spec.rms_norm) + gain
 
 
 def _head(spec: TransformerSpec, settings: Settings) -> Cost:
     if spec.family == "bert":
         return Cost()
-    norm = costs.normalize(settings, 1, spec.d_model, spec.rms_norm)
+    norm = primitive_costs.normalize(settings, 1, spec.d_model, spec.rms_norm)
     return norm + _linear(settings, 1, spec.vocab, spec.d_model)

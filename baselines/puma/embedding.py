@@ -20,12 +20,12 @@ on its own.
 import torch
 from torch import Tensor
 
+from baselines.puma.bit_injection import to_ring, weighted_cost
 from baselines.puma.boolean import both, both_cost
 from baselines.puma.context import Context
 from baselines.puma.cost import Cost
-from baselines.puma.give import give_bits, give_cost
-from baselines.puma.inject import to_ring, weighted_cost
 from baselines.puma.share import Bits, Share, join
+from baselines.puma.share_and_reveal import give_bits, give_cost
 
 USER = 1  # who knows the ids
 

@@ -6,12 +6,12 @@ Bits a party and element follow from `words`: 64 each.
 from dataclasses import dataclass
 from math import prod
 
-from baselines.mpcformer.binary import ADDER_TRIPLES, LEVELS
+from baselines.mpcformer.a2b import ADDER_TRIPLES, LEVELS
 from baselines.mpcformer.exponential import SQUARINGS
 from baselines.mpcformer.norm import mean_is_truncated
+from baselines.mpcformer.options import Approx, Settings
 from baselines.mpcformer.reciprocal import ITERATIONS as RECIPROCAL_STEPS
 from baselines.mpcformer.rsqrt import ITERATIONS as RSQRT_STEPS
-from baselines.mpcformer.settings import Approx, Settings
 from baselines.mpcformer.sigmoid import SHARED_STEPS
 
 

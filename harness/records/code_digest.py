@@ -22,6 +22,8 @@ COUNTED = (
     "harness/parties",
     "harness/runners",
     "harness/measure",
+    "harness/config/network.py",
+    "harness/registry.py",
 )
 
 
@@ -32,7 +34,11 @@ def code_digest() -> str:
     Parties that are started later may run newer files; their records then bear the older digest, and
     do not count as made by the newer code.
     """
-    return digest_of(REPO, (path for name in COUNTED for path in (REPO / name).rglob("*.py")))
+    return digest_of(REPO, (path for name in COUNTED for path in _python_files(REPO / name)))
+
+
+def _python_files(place: Path) -> Iterator[Path]:
+    return place.rglob("*.py") if place.is_dir() else iter([place])
 
 
 @cache

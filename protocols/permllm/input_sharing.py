@@ -21,7 +21,7 @@ from protocols.party import P0, P1, P2
 from protocols.permllm.attention import Cache, Cached
 from protocols.permllm.context import Context, Step
 from protocols.permllm.domain import SAFE_BITS, VALUE_FRAC
-from protocols.permllm.masked import Masked
+from protocols.permllm.masked_value import Masked
 
 
 class Input(Step):
@@ -107,8 +107,8 @@ class CachedRows(Step):
             for rows, value in zip(cached, values, strict=True):
                 rows.value.extend(value)
             n = self._length
-            opened = (rows.value.view(n) - rows.pad.view(n) for rows in cached)
-            self.party.send(P1, *opened)  # E_k = Δk − r_k, E_v = Δv − r_v   (h, L, w)
+            differences = (rows.value.view(n) - rows.pad.view(n) for rows in cached)
+            self.party.send(P1, *differences)  # E_k = Δk − r_k, E_v = Δv − r_v   (h, L, w)
             return
         if k is None or v is None:
             raise RuntimeError("P1 must give the cached rows")

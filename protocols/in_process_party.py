@@ -16,7 +16,7 @@ from torch import Tensor
 from protocols.counters import Counters
 from protocols.errors import PeerError, PeerGone, PeerTimeout
 from protocols.events import Listener, Stamp
-from protocols.metered import MESSAGE_DTYPES, Message, MeteredParty
+from protocols.metered_party import MESSAGE_DTYPES, Message, MeteredParty
 from protocols.party import Role
 
 T = TypeVar("T")

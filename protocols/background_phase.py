@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from torch import Tensor
 
 from protocols.events import Event, Stamp
-from protocols.metered import Message, MeteredParty
+from protocols.metered_party import Message, MeteredParty
 from protocols.party import Phase, Role
 
 Key = tuple[Phase, int]  # a phase and its occurrence

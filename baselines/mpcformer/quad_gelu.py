@@ -11,7 +11,7 @@ from torch import Tensor
 
 from baselines.mpcformer.context import FRAC, Context
 from baselines.mpcformer.encoding import constant
-from baselines.mpcformer.wide import quadratic
+from baselines.mpcformer.product_truncation import quadratic
 
 SQUARE, LINEAR, CONSTANT = 0.125, 0.25, 0.5
 

@@ -3,9 +3,9 @@
 import os
 
 from netem.command import TcError, find, run
-from netem.interface import missing_module
 from netem.namespaces import INTERFACE, Namespaces
 from netem.profile import LinkProfile
+from netem.shaped_interface import missing_module
 from netem.tc import Peer, plan
 
 TC_PROGRAMS = {"ip": "iproute2", "tc": "iproute2", "ethtool": "ethtool"}

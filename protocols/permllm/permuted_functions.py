@@ -32,7 +32,7 @@ from protocols.errors import OutOfRange
 from protocols.party import P0, P1, P2
 from protocols.permllm.context import Context, Step
 from protocols.permllm.domain import WINDOW_FRAC
-from protocols.permllm.masked import Masked
+from protocols.permllm.masked_value import Masked
 
 Function = Callable[..., Tensor]  # float64 (rows, cols) a input → float64 (rows, cols)
 

@@ -11,8 +11,8 @@ from dataclasses import replace
 from protocols.arith.prg import KEY_BYTES
 from protocols.footprint import Footprint, Need, peaks, sizes
 from protocols.party import P0, P1, P2, Role
-from protocols.permllm.batches import batches, step_bytes
 from protocols.permllm.domain import domain_of
+from protocols.permllm.offline_batches import batches, step_bytes
 from protocols.permllm.options import PermLLMOptions
 from protocols.workload import Generation, Layer, Workload, steps
 

@@ -1,4 +1,4 @@
-"""What a trace says the parties' own work takes, under one of two operation_times.
+"""What a trace says the parties' own work takes, under one of two readings of it.
 
 cpu   parties on machines of their own: a segment takes its CPU time, or its wall time where that is
       less (several threads, or a transport thread beside the compute).

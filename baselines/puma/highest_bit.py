@@ -18,11 +18,11 @@ import torch
 from numba import njit
 from numpy.typing import NDArray
 
+from baselines.puma.a2b_summands import to_bits, to_bits_cost
+from baselines.puma.bit_injection import weighted, weighted_cost
 from baselines.puma.context import Context
 from baselines.puma.cost import Cost, rotation
-from baselines.puma.inject import weighted, weighted_cost
 from baselines.puma.share import Bits, Share
-from baselines.puma.summands import to_bits, to_bits_cost
 
 SIGN = 63
 

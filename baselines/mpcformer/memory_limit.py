@@ -1,7 +1,7 @@
 """Whether the masks of one step fit the memory of a party."""
 
-from baselines.mpcformer.cost import layer_weights, model_weights
-from baselines.mpcformer.settings import Settings
+from baselines.mpcformer.options import Settings
+from baselines.mpcformer.workload_cost import layer_weights, model_weights
 from protocols.errors import Unsupported
 from protocols.workload import Generation, Layer, Linear, Workload
 

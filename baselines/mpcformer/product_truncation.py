@@ -30,7 +30,7 @@ Each learns e and f, which a and b hide. Online bytes and hops are those of Cryp
 import torch
 from torch import Tensor
 
-from baselines.mpcformer import wide_kernels as kernels
+from baselines.mpcformer import int128_kernels as kernels
 from baselines.mpcformer.context import Context, Parts, Shape
 from baselines.mpcformer.kernels import broadcast, run
 

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from baselines.puma.context import Context
 from baselines.puma.cost import Cost, one_round
-from baselines.puma.rounds import Round
+from baselines.puma.round_scheduler import Round
 from baselines.puma.share import Bits, Share
 from protocols.party import P0, P1, ROLES
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from protocols.depth_recorder import Recorder
 from protocols.errors import PeerError
 from protocols.events import Event, Listener, Stamp
 from protocols.party import Phase, Role
-from protocols.recorder import Recorder
 
 if TYPE_CHECKING:
-    from protocols.aside import MailSorter
+    from protocols.background_phase import MailSorter
 
 MESSAGE_DTYPES: tuple[torch.dtype, ...] = (
     torch.uint8,
@@ -59,7 +59,7 @@ class MeteredParty(ABC):
         self._phase: Phase | None = None
         self._occurrences: Counter[Phase] = Counter()
         self._next_id: Counter[Role] = Counter()
-        self._sending = threading.Lock()  # two threads may send: see `protocols.aside`
+        self._sending = threading.Lock()  # two threads may send: see `protocols.background_phase`
         self.sorter: MailSorter | None = None
 
     @abstractmethod
