@@ -38,7 +38,7 @@ def code_digest() -> str:
 
 
 def _python_files(place: Path) -> Iterator[Path]:
-    return place.rglob("*.py") if place.is_dir() else iter([place])
+    return iter([place]) if place.is_file() else place.rglob("*.py")
 
 
 @cache
