@@ -27,6 +27,7 @@ QUIET_KEYS = (
     "network.source",
     "runner.listen",
     "runner.secret_file",
+    "runner.shared_secret",
     "runner.wait_s",
 )
 

@@ -68,6 +68,10 @@ class RemoteRunner(RunnerConfig):
     wait_s: float = field(
         metadata=doc("how long to wait for the parties, in seconds", "a number > 0")
     )
+    shared_secret: bool = field(
+        default=False,
+        metadata=doc("allow one secret for all roles, who can then join as one another"),
+    )
 
     def address(self) -> tuple[str, int]:
         """`listen` as (host, port). Raises ConfigError."""

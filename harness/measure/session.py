@@ -4,8 +4,10 @@ A run = start parties → connect → calibrate the link → prepare → (offlin
 warm-up and each sample → check every answer → record.
 """
 
+import sys
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -16,6 +18,7 @@ from harness.measure.run import Outcome, Run, measure, measure_links, record_of
 from harness.measure.verify import Answers
 from harness.parties.group import PartyGroup
 from harness.progress import Progress
+from harness.records.code_digest import code_digest
 from harness.records.record import Record, Status
 from harness.runners.make_runner import make_runner
 from protocols.errors import Unsupported
@@ -29,6 +32,7 @@ class Session:
         self._parties: PartyGroup | None = None
         self._terms: tuple[RunnerConfig, bool, int, float, bool] | None = None  # of these parties
         self._answers = Answers()
+        self._code = ""  # digest of what the parties were started from
 
     def __enter__(self) -> Self:
         return self
@@ -76,7 +80,7 @@ class Session:
         """The records of `act`, which measures `runs`, however it ends."""
         first = runs[0]
         try:
-            return act(first)
+            return [self._dated(record) for record in act(first)]
         except Unsupported as reason:
             outcome = Outcome("unsupported", str(reason))
         except RunnerError as error:
@@ -94,6 +98,17 @@ class Session:
         rest = Outcome(outcome.status, f"with the other runs of its job: {outcome.error}")
         return [record_of(first, outcome), *(record_of(run, rest) for run in runs[1:])]
 
+    def _dated(self, record: Record) -> Record:
+        """`record`, without a digest where the code changed after its parties were started: nobody
+        knows which of both made it, so that it never counts as stored."""
+        if not self._code or code_digest() == self._code:
+            return record
+        self._close_parties()
+        print(
+            "the code changed while this ran: its record does not count as stored", file=sys.stderr
+        )
+        return replace(record, environment={**record.environment, "sources": None})
+
     def _failed(self, outcome: Outcome) -> Outcome:
         """`outcome`, once no party is left."""
         self._close_parties()
@@ -110,6 +125,7 @@ class Session:
             return self._parties
         self._close_parties()
         progress.stage("starting parties")
+        self._code = code_digest()
         self._terms = terms
         runner = make_runner(config.runner, tc)
         self._parties = PartyGroup(runner, config.threads, config.timeout_s, tls)

@@ -22,6 +22,10 @@ from harness.transport.handshake import SECRET_BYTES, Credentials, Trust, answer
 from harness.transport.tls import Identity
 from protocols.party import ROLES, Phase, Role
 
+ONE_SECRET = (
+    "one secret for all roles lets any party join as another: give three, one each for P0, P1 and P2, "
+    "or say runner.shared_secret=true where one operator runs all parties"
+)
 LOG_LINES = 40
 HANDSHAKE_S = 5.0
 POLL_S = 0.2
@@ -87,11 +91,14 @@ class PartyGroup:
 
     def _secrets(self) -> Mapping[Role, bytes]:
         """What each party proves itself by: with TLS each has a secret of its own, where nobody has
-        told them one for all."""
-        if (told := self._runner.secrets) is not None:
-            if not self._tls and len(set(told.values())) > 1:
+        given them one for all. Raises RunnerError."""
+        if (given := self._runner.secrets) is not None:
+            several = len(set(given.values())) > 1
+            if several and not self._tls:
                 raise RunnerError("a secret for each role needs transport.tls=true")
-            return told
+            if self._tls and not several and not self._runner.shared_secret:
+                raise RunnerError(ONE_SECRET)
+            return given
         if self._tls:
             return {role: secrets.token_bytes(SECRET_BYTES) for role in ROLES}
         return dict.fromkeys(ROLES, secrets.token_bytes(SECRET_BYTES))

@@ -7,7 +7,7 @@ A file counts by its bytes, comments too: whether an edit matters is not for a p
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from functools import cache
+from functools import cache, lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -27,14 +27,21 @@ COUNTED = (
 )
 
 
-@cache
 def code_digest() -> str:
-    """16 hex digits over the counted files, as they are when a program first asks.
+    """16 hex digits over the counted files as they are now."""
+    files = tuple(sorted(path for name in COUNTED for path in _python_files(REPO / name)))
+    return _digest_of_state(files, tuple(_state(path) for path in files))
 
-    Parties that are started later may run newer files; their records then bear the older digest, and
-    do not count as made by the newer code.
-    """
-    return digest_of(REPO, (path for name in COUNTED for path in _python_files(REPO / name)))
+
+@lru_cache(maxsize=4)
+def _digest_of_state(files: tuple[Path, ...], states: tuple[tuple[int, int], ...]) -> str:
+    """`digest_of`, made again only where a file has changed."""
+    return digest_of(REPO, files)
+
+
+def _state(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_mtime_ns, found.st_size
 
 
 def _python_files(place: Path) -> Iterator[Path]:

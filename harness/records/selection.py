@@ -17,7 +17,7 @@ from harness.records.environment import MACHINE_KEYS, machine_of
 from harness.records.query import flatten
 from harness.records.record import Record
 
-SAMPLING = ("repeat", "warmup")  # how often is measured, and not what
+SAMPLING = ("repeat",)  # how often is measured, and not what
 Labels = dict[Hashable, str]
 
 
@@ -54,7 +54,9 @@ def machine_key(record: Record) -> str:
 def code_key(record: Record) -> str:
     """The digest of the code that made a record; of records of before, their commit."""
     sources, git = record.environment.get("sources"), record.environment.get("git") or {}
-    return str(sources["code"]) if sources else repr((git.get("commit"), git.get("dirty")))
+    if sources:
+        return f"{sources['code']} {sources.get('system')}"
+    return repr((git.get("commit"), git.get("dirty")))
 
 
 CONDITIONS: dict[str, Callable[[Record], str]] = {

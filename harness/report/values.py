@@ -82,7 +82,7 @@ VALUES = {
         step=lambda step: step.wall_ns + step.offline_wall_ns,
     ),
     "steady_state": Value(
-        "steady state: the longer of online and offline time", "ns", rows.steady_ns, format_ns
+        "steady state: offline work done ahead of time", "ns", rows.steady_ns, format_ns
     ),
     **{head.replace(" ", "_"): _token(head, kind) for head, kind in STEPS},
     "bytes": Value(

@@ -58,6 +58,7 @@ class Runner(ABC):
     host = "127.0.0.1"  # where the harness listens, and the parties reach it
     port = 0  # 0: any free one
     secrets: Mapping[Role, bytes] | None = None  # of parties that get them from somebody else
+    shared_secret = False  # whether one secret for all roles is meant, where somebody else gives it
     tc = False  # whether the parties may change their interfaces
     image: str | None = None  # id of the image that parties are made from, once open
     start_timeout_s = 120.0  # to the last party's first report: three Pythons from a cold disk

@@ -36,6 +36,7 @@ class Remote(Runner):
         self.tc = tc
         self.host, self.port = config.address()
         self.secrets: Mapping[Role, bytes] = read_secrets(config.secret_file)
+        self.shared_secret = config.shared_secret
         self.start_timeout_s = config.wait_s
         self._file = config.secret_file
 

@@ -22,9 +22,9 @@ READ_FAILURES = (OSError, EOFError, RuntimeError, MemoryError, ArithmeticError)
 class Channel:
     """Messages to and from one peer over a connection, which it then owns.
 
-    One thread may send and receive. A reader thread collects whole messages; a writer thread takes
-    what the socket did not take at once; a link thread keeps back what has not arrived over an
-    emulated link. All end with `close`.
+    One thread at a time may send, and one receive. A reader thread collects whole messages; a writer
+    thread takes what the socket did not take at once; a link thread keeps back what has not arrived
+    over an emulated link. All end with `close`.
     """
 
     def __init__(

@@ -17,7 +17,8 @@ from protocols.party import Phase, Role
 
 
 class SocketParty(MeteredParty):
-    """One role's process, connected to its peers. Use it from one thread; `close` it at the end.
+    """One role's process, connected to its peers. `close` it at the end. One thread at a time
+    sends (`MeteredParty` sees to that), and one receives from each peer.
 
     connections: one per peer; the party owns them from here on.
     timeout_s: how long a peer may stay silent while this role waits for it.

@@ -212,28 +212,25 @@ class Selector:
         self._decryptor = seal.Decryptor(self._ring.context, secret)
         words = _read(secret.data(), 0, DATA_PRIMES * N)
         self._secret = self._ring.plaintext(words, self._ring.data_level)
-        self._blanks: dict[int, list[Bytes]] = {}
 
     def public_key(self) -> Tensor:
         """Return the public key, uint8 (public_key_bytes(),)."""
         return torch.from_numpy(_pack(_read(self._public.data(), 0, 2 * len(PRIME_BITS) * N)))
 
-    def prepare(self, n: int) -> None:
-        """Encrypt, ahead of time, the zeros of one later query over `n` positions."""
-        chunks = chunks_of(n)
-        self._blanks.setdefault(chunks, []).append(self._blank(chunks))
+    def prepare(self, n: int) -> Bytes:
+        """Encrypted zeros, made ahead of time, for one later query over `n` positions."""
+        return self._blank(chunks_of(n))
 
-    def query(self, index: int, n: int) -> Tensor:
+    def query(self, index: int, n: int, blank: Bytes | None = None) -> Tensor:
         """Encrypt the one-hot of `index` among `n`; uint8 (⌈n/N⌉, bytes of one ciphertext).
 
-        Takes a prepared query and never uses it again; makes one on the spot if none is left.
-        Raises ValueError for an index outside 0..n−1.
+        blank: what `prepare` gave for n, used up here; None: made on the spot. Raises ValueError for
+        an index outside 0..n−1.
         """
         chunks = chunks_of(n)
         if not 0 <= index < n:
             raise ValueError(f"index {index} is outside 0..{n - 1}")
-        ready = self._blanks.get(chunks)
-        rows = ready.pop() if ready else self._blank(chunks)
+        rows = self._blank(chunks) if blank is None else blank
         body = rows[index // N, :-SEED_BYTES]
         zero = self._ring.unpack(body, DATA_PRIMES, "blank")[0]
         body[:] = _pack((zero + self._one_hot(index % N)) % self._ring.moduli[:DATA_PRIMES])

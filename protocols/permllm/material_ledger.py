@@ -1,8 +1,9 @@
 """What the offline pass left for the online pass, by step of the evaluation; used once, or never.
 
 Masks and pads are one-time: a second message under one of them would tell P0 the difference of two
-secrets. So a step's material is burnt before its first message is sent, whether the step succeeds or
-not, and what an answer that ended early leaves over is discarded with its evaluation.
+secrets. So every piece is gone once it is taken, and a step's material is burnt when its online pass
+begins, before its first message, whether it succeeds or not. What an answer that ended early leaves
+over is discarded with its evaluation.
 """
 
 from typing import Any

@@ -53,7 +53,8 @@ def stored_bytes(workload: Workload, options: PermLLMOptions) -> dict[Role, int]
     """What each role keeps after `prepare`; None where there is no model.
 
     P0: W as integers (or float32). `mask_holder`: W − U in the domain's elements, the embedding in a
-    window's. Else keys: P2's two, from which it expands U; with the masks at P2 a third, P1's, for V.
+    window's. Else keys: P2's three, of U, of the masks and of ℓ; with W − U at P2 a second one of P1,
+    for V.
     """
     weights = sizes(workload).weights
     if not weights:
@@ -69,12 +70,12 @@ def stored_bytes(workload: Workload, options: PermLLMOptions) -> dict[Role, int]
     return {
         P0: weight * weights,
         P1: masked if at_user else 2 * KEY_BYTES,
-        P2: 2 * KEY_BYTES + (0 if at_user else masked),
+        P2: 3 * KEY_BYTES + (0 if at_user else masked),
     }
 
 
 def _material(workload: Workload, options: PermLLMOptions) -> int:
-    """Of the largest batch, at P0."""
+    """Of the largest batch at P0; of the largest two in a row where the second is made ahead."""
     if isinstance(workload, Layer):
         return step_bytes(replace(workload.spec, n_layers=1), workload.kv_len, workload.q_len)
     if not isinstance(workload, Generation):
@@ -82,4 +83,6 @@ def _material(workload: Workload, options: PermLLMOptions) -> int:
     plan, spec = steps(workload), workload.spec
     length = sum(step.tokens for step in plan)
     rows = [(plan[batch.start].tokens, len(batch)) for batch in batches(workload, options)]
-    return max(count * (step_bytes(spec, length, n) + 20 * n * spec.vocab) for n, count in rows)
+    kept = [count * (step_bytes(spec, length, n) + 20 * n * spec.vocab) for n, count in rows]
+    ahead = [*kept[1:], 0] if options.offline_ahead else [0] * len(kept)
+    return max(now + later for now, later in zip(kept, ahead, strict=True))

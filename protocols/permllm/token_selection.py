@@ -8,7 +8,7 @@ and re-randomises; P1 decrypts π(j), the token.
 |---|---|---|---|---|---|
 | prepare | P1 | P0 | BFV public key | `bfv.public_key_bytes` | 2 |
 | offline | P2 | P1 | σ | 4·n | 1 |
-| online | P0 | P1 | π(Δ >> s) + t | 4·n | 1 |
+| online | P0 | P1 | (π(Δ) + ρ >> s) + t | 4·n | 1 |
 | online | P1 | P0 | Enc(one-hot of j) | `bfv.query_bytes` | 2 |
 | online | P0 | P1 | Enc(π(j)) | `bfv.reply_bytes` | 3 |
 
@@ -64,7 +64,7 @@ class Selection(Step):
         index = self._revealed.offline([logits])
         for place in self.ctx.each_step():
             if self._selector is not None:
-                self._selector.prepare(logits.shape[-1])
+                self.keep(self._selector.prepare(logits.shape[-1]))
             if self._server is not None and index is not None:
                 self.keep(self._server.load_table(index[place]))
 
@@ -88,7 +88,8 @@ class Selection(Step):
             raise RuntimeError("prepare and offline come before online")
         self._seen = seen.reshape(-1)
         self._position = choose(self._seen)
-        self.party.send(P0, self._selector.query(self._position, logits.shape[-1]))
+        (blank,) = self.take()
+        self.party.send(P0, self._selector.query(self._position, logits.shape[-1], blank))
         (reply,) = self.receive(P0, (reply_bytes(),), dtype=torch.uint8)
         with self._named():
             return self._opened(self._selector.open(reply), logits.shape[-1])

@@ -116,6 +116,11 @@ def test_the_harness_knows_one_secret_for_all_or_one_for_each(tmp_path: Path) ->
         PartyGroup(make_runner(config.runner, False), 1, 1.0, tls=False).start()
     file.write_text(names[0])
     assert read_secrets(str(file)) == dict.fromkeys(ROLES, bytes.fromhex(names[0]))
+    one = compose_run(remote)
+    with pytest.raises(
+        RunnerError, match=r"any party join as another: give three, .*shared_secret"
+    ):
+        PartyGroup(make_runner(one.runner, False), 1, 1.0, tls=True).start()
     file.write_text(" ".join(names[:2]))
     with pytest.raises(RunnerError, match="it has 2, and must have 1 or 3"):
         read_secrets(str(file))
@@ -143,6 +148,7 @@ def runs_of_joined(
         for role, before, secret in zip(ROLES, ([], p1, []), known, strict=True)
     ]
     remote = ["runner=remote", f"runner.listen={address}", "runner.wait_s=30"]
+    remote += ["runner.shared_secret=true"] if secrets == 1 else []
     quick = ["experiment.n=100", "warmup=0", f"results_dir={folder}"]
     quick += ["calibration.strict=false", "calibration.patience_s=0"]
     try:
