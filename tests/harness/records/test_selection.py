@@ -26,7 +26,6 @@ def at(record: Record, day: int, **environment: Any) -> Record:
         ["timeout_s=7"],
         ["results_dir=elsewhere"],
         ["repeat=3"],
-        ["warmup=0"],
     ],
 )
 def test_keys_that_cannot_change_a_number(overrides: list[str], make_record: MakeRecord) -> None:
@@ -37,7 +36,8 @@ def test_keys_that_cannot_change_a_number(overrides: list[str], make_record: Mak
 
 
 @pytest.mark.parametrize(
-    "overrides", [["experiment.n=6"], ["seed=2"], ["threads=2"], ["shaper=none", "trace=true"]]
+    "overrides",
+    [["experiment.n=6"], ["warmup=0"], ["seed=2"], ["threads=2"], ["shaper=none", "trace=true"]],
 )
 def test_keys_that_can(overrides: list[str], make_record: MakeRecord) -> None:
     records = [at(make_record(["experiment.n=5"]), 1), at(make_record(overrides), 2)]
