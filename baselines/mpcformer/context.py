@@ -1,11 +1,11 @@
-"""One role's state shared by all primitives: its transport, keys, correlations, and the pass it walks.
+"""One role's state shared by all primitives: its transport, keys, correlations, and the pass under way.
 
 A secret x in Z_2^64 is a pair of int64 tensors x0 at P0 and x1 at P1 with x0 + x1 = x mod 2^64. The
 owner of a value shares it as (x, 0): nothing travels, and whatever is opened later is masked anyway.
 
-Every step is walked twice by the same code. In the **offline pass** all tensors are without data
+Every step runs twice with the same code. In the **offline pass** all tensors are without data
 (torch's `meta` device): wherever a primitive needs a correlation, the dealer makes one of that shape, and
-the primitive returns at once. In the **online pass** P0 and P1 use them up in the same order. P2 walks the
+the primitive returns at once. In the **online pass** P0 and P1 use them up in the same order. P2 runs the
 offline pass alone.
 
 Dealing: P0 and P1 draw their parts from keys they share with the dealer, who completes P1's part by an
@@ -82,7 +82,7 @@ class Context:
         self.offline_pass = False
 
     def end_online(self) -> None:
-        """Raise RuntimeError if the two passes have not walked the same way."""
+        """Raise RuntimeError if the two passes have not run the same way."""
         if self._stock:
             raise RuntimeError(f"{len(self._stock)} correlations were dealt and not used")
 

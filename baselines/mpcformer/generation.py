@@ -82,7 +82,7 @@ class Embedding:
 
 
 class GenerationProgram(Program):
-    """One role's walk through a generation."""
+    """One role's part in a generation."""
 
     def __init__(
         self, ctx: Context, workload: Generation, seed: int, user: UserInput | None
@@ -122,12 +122,12 @@ class GenerationProgram(Program):
             self._length, self._next = 0, self._prompt
             for layer in self._layers:
                 layer.cache.clear()
-        self._walk(self._plan[step], None)
+        self._compute(self._plan[step], None)
 
     def online(self, step: int) -> None:
         """Walk one step on shares; P1 ends up with the answer."""
         plan = self._plan[step]
-        answer = self._walk(plan, self._next)
+        answer = self._compute(plan, self._next)
         self._length += plan.tokens
         self._answer, self._next = (), None
         if answer is None:
@@ -143,7 +143,7 @@ class GenerationProgram(Program):
         """P1: the token and the logits, or the hidden states."""
         return self._answer
 
-    def _walk(self, plan: StepPlan, tokens: list[int] | None) -> Tensor | None:
+    def _compute(self, plan: StepPlan, tokens: list[int] | None) -> Tensor | None:
         """P1's answer: logits (vocab,) or hidden states (n, d_model) at FRAC; None elsewhere."""
         x = self._embedding(tokens, plan.tokens, self._length)
         public = self._tokens(range(self._length, self._length + plan.tokens))

@@ -8,9 +8,9 @@ from baselines.mpcformer.context import Context
 
 
 class Program(ABC):
-    """One role's walk through one experiment; the methods are those of `protocols.system.System`.
+    """One role's part in one experiment; the methods are those of `protocols.system.System`.
 
-    The dealer walks `prepare` and `offline` alone.
+    The dealer runs `prepare` and `offline` alone.
     """
 
     def __init__(self, ctx: Context, seed: int) -> None:

@@ -41,14 +41,14 @@ class ArgmaxProgram(Program):
 
     def offline(self, step: int) -> None:
         """See the base class."""
-        self._walk()
+        self._compute()
 
     def online(self, step: int) -> None:
         """See the base class."""
-        index = self._walk()
+        index = self._compute()
         self._answer = () if index is None else (index,)
 
-    def _walk(self) -> Tensor | None:
+    def _compute(self) -> Tensor | None:
         return reveal_to_user(
             self.ctx, argmax(self.ctx, shared(self.ctx, self._values, (self._n,)))
         )
@@ -102,7 +102,7 @@ class LinearProgram(Program):
     def offline(self, step: int) -> None:
         """See the base class."""
         self._take_input(None)
-        self._walk()
+        self._compute()
 
     def share_input(self, step: int) -> None:
         """(0, x): nothing travels."""
@@ -111,7 +111,7 @@ class LinearProgram(Program):
 
     def online(self, step: int) -> None:
         """See the base class."""
-        self._answer = self._walk()
+        self._answer = self._compute()
 
     def output(self) -> tuple[Tensor, ...]:
         """This role's share."""
@@ -120,7 +120,7 @@ class LinearProgram(Program):
     def _take_input(self, own: Tensor | None) -> None:
         self._share = shared(self.ctx, own, (self._work.n, self._work.d_in))
 
-    def _walk(self) -> Tensor:
+    def _compute(self) -> Tensor:
         return truncate(self.ctx, self._matrix(self._share), FRAC)
 
 

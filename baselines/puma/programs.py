@@ -48,7 +48,7 @@ T = TypeVar("T")
 
 
 class Program(ABC):
-    """One role's walk through one experiment; the methods are those of `protocols.system.System`."""
+    """One role's part in one experiment; the methods are those of `protocols.system.System`."""
 
     def __init__(self, party: Party, ctx: Context, seed: int) -> None:
         self.party = party
@@ -103,9 +103,9 @@ class ArgmaxProgram(Program):
 
     def online(self, step: int) -> None:
         """See the class."""
-        self._index = self.run(self._walk())
+        self._index = self.run(self._compute())
 
-    async def _walk(self) -> int | None:
+    async def _compute(self) -> int | None:
         return await argmax(self.ctx, await self.give(self._values, (self._n,)))
 
     def output(self) -> tuple[Tensor, ...]:
@@ -122,14 +122,14 @@ class SharedOutput(Program):
         self._y: Share | None = None
 
     @abstractmethod
-    async def walk(self, x: Share) -> Share:
+    async def compute(self, x: Share) -> Share:
         """The experiment."""
 
     def online(self, step: int) -> None:
         """Walk from the shared input."""
         if self._x is None:
             raise RuntimeError("share_input comes before online")
-        self._y = self.run(self.walk(self._x))
+        self._y = self.run(self.compute(self._x))
 
     def output(self) -> tuple[Tensor, ...]:
         """This role's first part of the answer."""
@@ -149,7 +149,7 @@ class NonlinearProgram(SharedOutput):
         own = nonlinear_input(op, shape, self.seed) if self.owns_input else None
         self._x = self.run(self.give(own, shape))
 
-    async def walk(self, x: Share) -> Share:
+    async def compute(self, x: Share) -> Share:
         """See the class."""
         return await FUNCTIONS[self._work.op].run(self.ctx, x)
 
@@ -174,7 +174,7 @@ class LinearProgram(SharedOutput):
         own = linear_input(n, d_in, self.seed) if self.owns_input else None
         self._x = self.run(self.give(own, (n, d_in)))
 
-    async def walk(self, x: Share) -> Share:
+    async def compute(self, x: Share) -> Share:
         """See the class."""
         if self._linear is None:
             raise RuntimeError("prepare comes before online")
@@ -217,7 +217,7 @@ class LayerProgram(SharedOutput):
             self._cache = Cache(await self.give(own[1], rows), await self.give(own[2], rows))
         return x
 
-    async def walk(self, x: Share) -> Share:
+    async def compute(self, x: Share) -> Share:
         """See the class."""
         if self._shares is None:
             raise RuntimeError("prepare comes before online")

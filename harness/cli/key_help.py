@@ -77,7 +77,7 @@ def _groups(name: str) -> Iterator[list[str]]:
     for doc in reference.group_keys():
         if doc.key == name:
             listed = [f"  {o:15} {describe(name, o)}" for o in options(name)]
-            head = f"{name}: {doc.meaning}; {name}={doc.default} unless told otherwise"
+            head = f"{name}: {doc.meaning}; {name}={doc.default} by default"
             wide = reference.group_wide_keys(name)
             more = [f"keys of every {name} ({UNSET}: the option gives it):", *key_lines(wide)]
             yield [head, *listed, *(more if wide else [])]

@@ -33,7 +33,7 @@ def loaded(path: Path) -> dict[str, Any]:
 
 
 def default_options(conf_dir: Path = CONF_DIR) -> dict[str, str]:
-    """The option of each group unless told otherwise."""
+    """The option of each group by default."""
     given = loaded(conf_dir / "config.yaml")["defaults"]
     chosen = [entry for entry in given if isinstance(entry, dict)]  # the others are schemas
     return {group: str(name) for entry in chosen for group, name in entry.items()}

@@ -34,7 +34,7 @@ def connect() -> Any:
 
 
 def default_tag() -> str:
-    """The image that runs use unless told otherwise."""
+    """The image that runs use by default."""
     return f"permbench:{version()}"
 
 

@@ -115,10 +115,10 @@ def _forced(
     plain: PlainRun, prompt: Sequence[int], outputs: Sequence[_Output]
 ) -> dict[Tokens, Tensor]:
     """What `plain` gives where the tokens of each output were picked, by these tokens."""
-    return {tokens: _walked(plain, prompt, tokens) for tokens in {o.tokens for o in outputs}}
+    return {tokens: _forced_logits(plain, prompt, tokens) for tokens in {o.tokens for o in outputs}}
 
 
-def _walked(plain: PlainRun, prompt: Sequence[int], tokens: Tokens) -> Tensor:
+def _forced_logits(plain: PlainRun, prompt: Sequence[int], tokens: Tokens) -> Tensor:
     plain.reset()
     if not tokens:
         return plain.encode(prompt)

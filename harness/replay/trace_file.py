@@ -20,7 +20,7 @@ from harness.parties.trace_recorder import END
 from harness.replay.trace import DelayedStep, Ints, RoleTrace, Step, Times, Trace, check
 from protocols.party import ROLES, Role
 
-SCHEMA = 4  # of one version of the emulated link, over which a trace is walked too
+SCHEMA = 4  # of one version of the emulated link, which a traced run is measured over too
 FOLDER = "traces"
 _OPERATIONS = ("kind", "peer", "wire_bytes")
 _TIMES = tuple(Times.__dataclass_fields__)

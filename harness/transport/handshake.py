@@ -197,9 +197,9 @@ class _Greeting:
         if not waits:
             raise HandshakeError(f"{peer} does not wait for {self._me.role}, or no longer")
         theirs = self._certificate(size)
-        said = a + b + fingerprint(mine) + fingerprint(theirs)
-        self._check_proof(trust, peer, f"accept {peer} {self._me.role} ", said)
-        self._sock.sendall(_mac(trust, f"connect {self._me.role} {peer} ", said))
+        proven = a + b + fingerprint(mine) + fingerprint(theirs)
+        self._check_proof(trust, peer, f"accept {peer} {self._me.role} ", proven)
+        self._sock.sendall(_mac(trust, f"connect {self._me.role} {peer} ", proven))
         connection = self._secure(peer, trust, theirs, server=False)
         if self._read_through(connection, 1, peer) != _WELCOME:
             raise HandshakeError(f"{peer} did not welcome {self._me.role}")
@@ -222,10 +222,10 @@ class _Greeting:
             raise HandshakeError(f"a handshake from {names}, which nobody waits for")
         theirs, mine = self._certificate(size), self._me.certificate
         b = self._reply(True, mine)
-        said = a + b + fingerprint(theirs) + fingerprint(mine)
+        proven = a + b + fingerprint(theirs) + fingerprint(mine)
         trust = trusts[peer]
-        self._sock.sendall(_mac(trust, f"accept {self._me.role} {peer} ", said))
-        self._check_proof(trust, peer, f"connect {peer} {self._me.role} ", said)
+        self._sock.sendall(_mac(trust, f"accept {self._me.role} {peer} ", proven))
+        self._check_proof(trust, peer, f"connect {peer} {self._me.role} ", proven)
         self._deadline = deadline
         connection = self._secure(peer, trust, theirs, server=True)
         for part in connection.sealed([memoryview(_WELCOME)]):
@@ -247,8 +247,8 @@ class _Greeting:
                 f"(handshake {version}, not {VERSION})"
             )
 
-    def _check_proof(self, trust: Trust, peer: Role, direction: str, said: bytes) -> None:
-        if not hmac.compare_digest(self._read(SECRET_BYTES), _mac(trust, direction, said)):
+    def _check_proof(self, trust: Trust, peer: Role, direction: str, proven: bytes) -> None:
+        if not hmac.compare_digest(self._read(SECRET_BYTES), _mac(trust, direction, proven)):
             raise HandshakeError(f"{peer} does not know the secret of {self._me.role}")
 
     def _secure(self, peer: Role, trust: Trust, theirs: bytes, server: bool) -> Connection:
@@ -318,8 +318,8 @@ class _Greeting:
         return part
 
 
-def _mac(trust: Trust, direction: str, said: bytes) -> bytes:
-    return hmac.digest(trust.secret, direction.encode() + said, "sha256")
+def _mac(trust: Trust, direction: str, proven: bytes) -> bytes:
+    return hmac.digest(trust.secret, direction.encode() + proven, "sha256")
 
 
 def _ready(connection: Connection) -> Connection:

@@ -1,6 +1,6 @@
 """Products in Z_2^64 (and its quotient Z_2^32): exact, for weights of any integer type.
 
-The kernel walks tiles of four weight rows by two activation rows, so that eight products share six
+The kernel takes tiles of four weight rows by two activation rows, so that eight products share six
 loads, and a wide product 1024 columns at a time, so that the activations stay in the cache. One
 activation row alone is a matter of memory: int16 weights take a quarter of int64's time.
 """
@@ -19,7 +19,7 @@ _ROWS = 4  # weight rows a tile
 _DEPTH = 1024  # columns a tile: activation rows of that length stay in the L2 cache
 _STREAMS = 8  # weight rows a block for one activation row
 _CHUNK = 64  # weight rows a parallel task, a multiple of both
-_TURN = threading.Lock()
+_ONE_AT_A_TIME = threading.Lock()
 
 
 @njit(cache=True, nogil=True)
@@ -184,7 +184,7 @@ def linear(weight: Tensor, x: Tensor) -> Tensor:
     if get_num_threads() == 1:
         _serial(*arrays)
     else:
-        with _turn():
+        with _exclusive():
             _parallel(*arrays)
     return y.to(x.dtype)
 
@@ -196,14 +196,14 @@ def serial(weight: Tensor, x: Tensor) -> Tensor:
     return y
 
 
-def _turn() -> AbstractContextManager[object]:
+def _exclusive() -> AbstractContextManager[object]:
     """Held around a parallel kernel. numba's own pool of threads, which it uses where the machine has
     neither OpenMP nor TBB, aborts the process when two threads start kernels at once."""
     try:
         safe = threading_layer() in ("omp", "tbb")  # type: ignore[no-untyped-call]
     except ValueError:  # no kernel ran yet
         safe = False
-    return nullcontext() if safe else _TURN
+    return nullcontext() if safe else _ONE_AT_A_TIME
 
 
 @njit(cache=True, nogil=True)

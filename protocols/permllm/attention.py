@@ -95,8 +95,8 @@ class Scores(Step):
     def __call__(self, q: Masked, k: Masked, v: Masked) -> Masked:
         """(h, n, w) each → (h, n, L) at the sum of the scales of q and k."""
         length = self._cache.grow(k.shape[1], self.ctx.offline_pass)
-        walk = self._offline if self.ctx.offline_pass else self._online
-        return Masked((*q.shape[:2], length), q.frac + k.frac, walk(q, k, v, length))
+        compute = self._offline if self.ctx.offline_pass else self._online
+        return Masked((*q.shape[:2], length), q.frac + k.frac, compute(q, k, v, length))
 
     def _offline(self, q: Masked, k: Masked, v: Masked, length: int) -> Tensor | None:
         shape = (*q.shape[:2], length)

@@ -1,4 +1,4 @@
-"""One role's state shared by all protocol steps: its transport, its keys, and the pass it walks.
+"""One role's state shared by all protocol steps: its transport, its keys, and the pass under way.
 
 Keys (prepare): P2 draws k02 and k12 and sends each to the role it shares it with.
 
@@ -30,9 +30,9 @@ NO_STEPS = range(0)
 
 
 class Pass(threading.local):
-    """The pass that this thread walks: offline or online, and for which steps of the evaluation.
+    """The pass that this thread is in: offline or online, and for which steps of the evaluation.
 
-    Offline several steps may be walked at once, their rows one below the other; online it is one.
+    Offline several steps may go at once, their rows one below the other; online it is one.
     """
 
     offline = True
@@ -41,7 +41,7 @@ class Pass(threading.local):
 
 
 class Context:
-    """A role's party, PRG keys, material, and the pass that it walks."""
+    """A role's party, PRG keys, material, and the pass under way."""
 
     def __init__(
         self,
@@ -115,8 +115,8 @@ class Context:
         dtype = self.domain.dtype if dtype is None else dtype
         tensors = self.party.recv(source)
         if [(t.dtype, tuple(t.shape)) for t in tensors] != [(dtype, shape) for shape in shapes]:
-            sent = ", ".join(_told(t.dtype, tuple(t.shape)) for t in tensors) or "nothing"
-            right = ", ".join(_told(dtype, shape) for shape in shapes)
+            sent = ", ".join(_described(t.dtype, tuple(t.shape)) for t in tensors) or "nothing"
+            right = ", ".join(_described(dtype, shape) for shape in shapes)
             raise PeerError(f"{step}: {source} sent {sent} instead of {right}")
         if dtype.is_floating_point and not all(bool(t.isfinite().all()) for t in tensors):
             raise PeerError(f"{step}: {source} sent a number that is not finite")
@@ -133,12 +133,12 @@ class Context:
 
     @property
     def offline_pass(self) -> bool:
-        """Whether masks are walked, or values."""
+        """Whether it computes on masks, or on values."""
         return self._pass.offline
 
     @property
     def steps(self) -> range:
-        """The steps of the evaluation that are walked."""
+        """The steps of the evaluation under way."""
         return self._pass.steps
 
     def each_step(self) -> Iterator[int]:
@@ -219,13 +219,13 @@ def _known(prg: Prg | None) -> Prg:
     return prg
 
 
-def _told(dtype: torch.dtype, shape: tuple[int, ...]) -> str:
+def _described(dtype: torch.dtype, shape: tuple[int, ...]) -> str:
     """A tensor's type and shape as int64 (2, 3)."""
     return f"{str(dtype).removeprefix('torch.')} {shape}"
 
 
 class Step:
-    """One protocol step, walked once in the offline pass (on masks) and once online (on values)."""
+    """One protocol step, which runs once in the offline pass (on masks) and once online (on values)."""
 
     def __init__(self, ctx: Context, name: str) -> None:
         self.ctx = ctx
@@ -264,7 +264,7 @@ class Step:
             self.ctx.ledger.keep(step, self._material, *pieces)
 
     def take(self) -> tuple[Any, ...]:
-        """What was kept for the step that is walked online."""
+        """What was kept for the step that is online."""
         return self.ctx.ledger.take(self.ctx.steps.start, self._material)
 
     def receive(
@@ -278,10 +278,10 @@ def agree_exponents(ctx: Context, exponents: Sequence[int] | None, count: int) -
     """P0 tells P1 and P2 the public power-of-two exponents of its weight tensors (8 bytes each)."""
     if ctx.role != P0:
         step = "weight exponents"
-        (told,) = ctx.receive(step, P0, (count,), dtype=torch.int64)
-        if bool(((told < 0) | (told > MAX_WEIGHT_FRAC)).any()):
+        (exponents_sent,) = ctx.receive(step, P0, (count,), dtype=torch.int64)
+        if bool(((exponents_sent < 0) | (exponents_sent > MAX_WEIGHT_FRAC)).any()):
             raise PeerError(f"{step}: {P0} sent one outside 0..{MAX_WEIGHT_FRAC}")
-        return [int(e) for e in told]
+        return [int(e) for e in exponents_sent]
     if exponents is None:
         raise RuntimeError("P0 has no weights")
     message = torch.tensor(exponents, dtype=torch.int64)

@@ -110,8 +110,8 @@ class Sizes:
             "online": PhaseCost(12, self._layer_online(spec, n, work.kv_len)),
         }
 
-    def generation(self, work: Generation, walks: int) -> dict[Phase, PhaseCost]:
-        """Embedding, layers, head and selection of every step. walks: of the offline pass."""
+    def generation(self, work: Generation, passes: int) -> dict[Phase, PhaseCost]:
+        """Embedding, layers, head and selection of every step. passes: of the offline phase."""
         spec = work.spec
         prepare = _KEYS + self._tables_prepare(spec)
         for _ in range(spec.n_layers):
@@ -127,7 +127,7 @@ class Sizes:
                 online += self._layer_online(spec, n, length)
         return {
             "prepare": PhaseCost(2 * spec.n_layers + (spec.family != "bert"), prepare),
-            "offline": PhaseCost(2 * walks, offline),
+            "offline": PhaseCost(2 * passes, offline),
             "input": PhaseCost(0),
             "online": PhaseCost(hops, online),
         }

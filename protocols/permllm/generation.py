@@ -101,7 +101,7 @@ class Embedding:
 
 
 class GenerationProgram(Program):
-    """One role's walk through a generation, token by token."""
+    """One role's part in a generation, token by token."""
 
     def __init__(
         self,

@@ -10,7 +10,7 @@
     hops 11-12  W_up, GeLU or SwiGLU under permutation     P0 → P1 → P0
     (local)     W_down, residual
 
-Offline several decode steps are walked at once, a row each: all steps but attention's take these rows
+Offline several decode steps go at once, a row each: all steps but attention's take these rows
 together, under masks, pads and permutations of their own; attention takes one step after the other,
 because each sees one key more.
 

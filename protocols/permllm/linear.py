@@ -4,7 +4,7 @@
 
 Prepare (once per model): U is uniform, from a key of P0 and the dealer; P1 gets W − U. With
 mask_holder=dealer the two change places (`halves`): the key is one of P0 and P1 alone, and the dealer
-gets W − U. Offline, with the rows of all steps that are walked at once: w0 from the stream of P0 and
+gets W − U. Offline, with the rows of all steps of the batch: w0 from the stream of P0 and
 the dealer; the dealer computes w1 = U·λx − w0; P1 draws λy (with the dealer) and returns
 (W − U)·λx + w1 − λy, so that P0's bracket is that plus w0. Of a mask λy = m·2^s + ℓ that will be
 truncated P1 knows m alone; the dealer takes ℓ from w1.
@@ -85,7 +85,7 @@ class Linear(Step):
         if self.role != holder:
             self._half = self._drawn()
             return
-        store = self._origin._store or self._room()
+        store = self._origin._store or self._new_store()
         for lo, hi in row_blocks(*self.shape):
             (rows,) = self.receive(P0, (hi - lo, self.shape[1]), dtype=self._dtype)
             store.put(lo, rows)
@@ -155,7 +155,7 @@ class Linear(Step):
 
         return DrawnRows(key, self.shape, draw, self._apply)
 
-    def _room(self) -> Stored:
+    def _new_store(self) -> Stored:
         """For W − U."""
         if self._tiled and HAS_TILES:
             return StoredTiles(self.ctx.memory, self.shape, self._dtype)

@@ -1,7 +1,7 @@
 """⟦x⟧: a secret as a mask λ that P1 (and the dealer) knows before the online phase, and Δ = x − λ at P0.
 
-Every protocol step is walked twice with the same code: in the offline pass P1 and P2 hold λ and P0
-nothing; in the online pass P0 holds Δ and P1 nothing. `Masked` is what the walking role holds.
+Every protocol step runs twice with the same code: in the offline pass P1 and P2 hold λ and P0
+nothing; in the online pass P0 holds Δ and P1 nothing. `Masked` is what the role holds then.
 
 Scales: x carries `frac`, its number of fractional bits (`domain` says what that means).
 """

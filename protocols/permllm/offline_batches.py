@@ -1,4 +1,4 @@
-"""Which steps of a generation the offline pass walks at once.
+"""Which steps of a generation the offline pass makes ready at once.
 
 The prefill goes alone: its material is that of many tokens already. Decode steps go T at a time, with
 one pass over all masked weights, which is what an offline pass costs.
@@ -8,8 +8,8 @@ from protocols.permllm.options import PermLLMOptions
 from protocols.transformer.spec import TransformerSpec
 from protocols.workload import Generation, Workload, steps
 
-ROOM_BYTES = 3 << 29  # of material, at the role that keeps most of it: P0
-MOST = 32  # steps a batch by default: twice as many would save a tenth
+MATERIAL_BYTES = 3 << 29  # of material, at the role that keeps most of it: P0
+MAX_STEPS = 32  # steps a batch by default: twice as many would save a tenth
 
 
 def batches(workload: Workload, options: PermLLMOptions) -> list[range]:
@@ -26,7 +26,7 @@ def steps_at_once(workload: Workload, options: PermLLMOptions) -> int:
     if not isinstance(workload, Generation):
         return 1
     length = workload.prompt_len + workload.new_tokens
-    return max(1, min(MOST, ROOM_BYTES // step_bytes(workload.spec, length)))
+    return max(1, min(MAX_STEPS, MATERIAL_BYTES // step_bytes(workload.spec, length)))
 
 
 def step_bytes(spec: TransformerSpec, length: int, n: int = 1) -> int:

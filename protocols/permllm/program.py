@@ -9,7 +9,7 @@ from protocols.permllm.context import Context
 
 
 class Program(ABC):
-    """One role's walk through one experiment; the methods are those of `protocols.system.System`."""
+    """One role's part in one experiment; the methods are those of `protocols.system.System`."""
 
     def __init__(self, ctx: Context, seed: int) -> None:
         self.ctx = ctx

@@ -77,18 +77,18 @@ class SharedOutput(Program):
         self._half: Tensor | None = None
 
     @abstractmethod
-    def _walk(self, x: Masked) -> Masked:
+    def _compute(self, x: Masked) -> Masked:
         """The steps, in either pass."""
 
     def offline(self, step: int) -> None:
         """Walk the steps on masks, from the mask of the input."""
-        self._half = self._walk(self._input.offline()).half
+        self._half = self._compute(self._input.offline()).half
 
     def online(self, step: int) -> None:
         """Walk the steps on values."""
         if self._x is None:
             raise RuntimeError("share_input comes before online")
-        half = self._walk(self._x).half
+        half = self._compute(self._x).half
         if self.ctx.role == P0:
             self._half = half
 
@@ -108,7 +108,7 @@ class NonlinearProgram(SharedOutput):
     def _function(self, x: Tensor) -> Tensor:
         return apply_nonlinear(self._workload.op, x)
 
-    def _walk(self, x: Masked) -> Masked:
+    def _compute(self, x: Masked) -> Masked:
         op, shape = self._workload.op, self._workload.shape
         rows = prod(shape[:-1]) if op in ROW_OPS else 1
         return self._step([x], OUTPUT_FRAC.get(op, DEFAULT_FRAC), rows)
@@ -146,7 +146,7 @@ class LinearProgram(SharedOutput):
         own = linear_input(work.n, work.d_in, self.seed) if self.owns_input else None
         self._x = self._input.online(own)
 
-    def _walk(self, x: Masked) -> Masked:
+    def _compute(self, x: Masked) -> Masked:
         return self._linear(self.ctx.truncate(x, x.frac - self._linear.in_frac))
 
 
@@ -185,7 +185,7 @@ class LayerProgram(SharedOutput):
         self._x = self._input.online(given.x)
         self._rows.share(given.past_k, given.past_v)
 
-    def _walk(self, x: Masked) -> Masked:
+    def _compute(self, x: Masked) -> Masked:
         return self._layer(x, self._tokens)
 
 

@@ -82,14 +82,14 @@ class PermLLM(System):
             if batch.start != step:
                 continue
             if self._ahead is None:
-                self._walk_offline(batch)
+                self._run_offline(batch)
             else:
                 self._ahead.join()
                 self._ahead = None
             if self.options.offline_ahead and index + 1 < len(self._batches):
                 self._ahead = Aside(self._metered(), "offline", later=len(batch))
 
-    def _walk_offline(self, batch: range) -> None:
+    def _run_offline(self, batch: range) -> None:
         self._ctx.begin_offline(batch)
         self._program.offline(batch.start)
 
@@ -103,7 +103,7 @@ class PermLLM(System):
         def work(party: AsideParty) -> None:
             ring.use_threads(threads)
             self._ctx.aside(party)
-            self._walk_offline(following[step])
+            self._run_offline(following[step])
 
         self._ahead.start(work)
 
