@@ -90,6 +90,12 @@ def test_no_file_name_occurs_twice_in_harness() -> None:
     assert not [name for name, count in names.items() if count > 1]
 
 
+def test_no_test_file_name_occurs_twice() -> None:
+    """pytest imports tests by their file's name alone."""
+    names = Counter(path.name for path in modules("tests") if path.name.startswith("test_"))
+    assert not [name for name, count in names.items() if count > 1]
+
+
 def test_few_loose_files_in_harness() -> None:
     assert len(list((ROOT / "harness").glob("*.py"))) <= 7
 
