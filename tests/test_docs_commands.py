@@ -34,7 +34,7 @@ NEEDS = re.compile(r"^<!-- needs: (.+) -->$")
 SHOWN = ("text", "yaml", "toml")  # not run
 CHECKPOINT = "/tmp/small"  # as README has it
 VARIABLE = re.compile(r"^[A-Z_]+=")
-FREE = ("cd", "export", "git", "openssl")  # nothing of ours to be wrong about
+FREE = ("cat", "cd", "export", "git", "openssl")  # nothing of ours to be wrong about
 
 
 @dataclass(frozen=True)
