@@ -54,9 +54,7 @@ def machine_key(record: Record) -> str:
 def code_key(record: Record) -> str:
     """The digest of the code that made a record; of records of before, their commit."""
     sources, git = record.environment.get("sources"), record.environment.get("git") or {}
-    if sources:
-        return f"{sources['code']} {sources.get('system')}"
-    return repr((git.get("commit"), git.get("dirty")))
+    return str(sources["code"]) if sources else repr((git.get("commit"), git.get("dirty")))
 
 
 CONDITIONS: dict[str, Callable[[Record], str]] = {

@@ -21,12 +21,13 @@ class IdealSelection:
     def public_key(self) -> Tensor:
         return NOTHING
 
-    def prepare(self, n: int) -> None: ...
+    def prepare(self, n: int) -> Tensor:
+        return NOTHING
 
     def load_table(self, table: Tensor) -> Tensor:
         return table
 
-    def query(self, position: int, n: int) -> Tensor:
+    def query(self, position: int, n: int, blank: Tensor | None = None) -> Tensor:
         IdealSelection.position = position
         return NOTHING
 
