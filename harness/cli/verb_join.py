@@ -7,9 +7,10 @@ from harness.transport.handshake import SECRET_BYTES, SECRET_VARIABLE
 
 EXAMPLES = f"""\
 examples:
-  export {SECRET_VARIABLE}=$(openssl rand -hex {SECRET_BYTES})      once, and the same on every host
-  permbench run runner=remote runner.listen=0.0.0.0:7700  on one host
-  permbench join P0 harness.example:7700              on this and other hosts, one for each role
+  openssl rand -hex {SECRET_BYTES} > P0.secret       a secret for each role, on its host alone; the
+                                           harness has a file with all three, in order
+  permbench run runner=remote runner.listen=0.0.0.0:7700 runner.secret_file=all.secret
+  permbench join P0 harness.example:7700 --secret-file P0.secret     and so on, one for each role
 """
 
 
