@@ -31,8 +31,9 @@ COPY netem netem
 COPY baselines baselines
 COPY harness harness
 # A first run of every system compiles its kernels, so that containers on such a CPU need not.
-RUN python -m compileall -q . \
+# Whoever a container runs as may read it, whatever the checkout's umask.
+RUN python -m compileall -q . && chmod -R a+rX . \
  && NUMBA_CACHE_DIR=/permbench/kernels python -m harness run -m runner=local shaper=none repeat=1 \
       warmup=0 results_dir=/tmp/first experiment=argmax,layer system=permllm,puma,mpcformer \
- && rm -rf /tmp/first
+ && rm -rf /tmp/first && chmod -R a+rX kernels
 ENTRYPOINT ["/bin/sh", "harness/runners/docker_image/start.sh", "harness.parties.worker"]

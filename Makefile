@@ -7,7 +7,7 @@ BIN := .venv/bin
 TORCH ?= auto
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: demo test check docs install lock
+.PHONY: demo test check docs readme install lock
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -23,7 +23,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 install: .venv/installed
 
 demo: .venv/installed
-	$(BIN)/permbench demo
+	$(BIN)/permbench reproduce --quick
 
 test: .venv/dev
 	$(BIN)/python -m pytest
@@ -40,6 +40,10 @@ check: .venv/dev
 # The site, in site/. (With --quiet mkdocs would not count what --strict refuses.)
 docs: .venv/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# What pages take from records and from conf/reproduce: tables, and ARTIFACT.md.
+readme: .venv/installed
+	$(BIN)/python -m tools.generated_pages
 
 # The versions of this .venv, without those of local builds, for requirements.lock.
 lock: .venv/dev

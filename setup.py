@@ -8,7 +8,12 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 INSIDE = "harness/_data"  # as harness/data_files.py looks for them
-DATA = ("conf/**/*.yaml", "results/reference/gate.json")
+DATA = (
+    "conf/**/*.yaml",
+    "conf/external/*.py",
+    "results/reference/gate.json",
+    "results/reference/published.csv",
+)
 
 
 class BuildWithData(build_py):

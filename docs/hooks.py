@@ -6,6 +6,7 @@ site: a link to a page of the root is turned into one to its copy.
 
 import argparse
 import dataclasses
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -18,6 +19,7 @@ from harness.config.groups import GROUPS, describe, options
 from harness.config.reference import CALL, KeyDoc, keys
 from harness.records import record
 from harness.records.dataframe import COLUMNS
+from harness.records.record_schema import record_schema
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOT_PAGES = ("METHODOLOGY.md", "SECURITY.md", "CHANGELOG.md", "CONTRIBUTING.md")
+ROOT_PAGES = ("METHODOLOGY.md", "SECURITY.md", "ARTIFACT.md", "CHANGELOG.md", "CONTRIBUTING.md")
 ROOT_LINK = re.compile(rf"\]\((?:\.\./)*({'|'.join(ROOT_PAGES)})")
 DOCS_LINK = re.compile(r"\]\(docs/")
 FIELDS = {  # what each field of a record means
@@ -42,6 +44,9 @@ FIELDS = {  # what each field of a record means
     "Record.generated": "prompt, tokens and text of experiment=generate",
     "Record.schema": "version of this form",
     "Record.stored_bytes": "by role: what it keeps of the model; null: the system does not say",
+    "Record.parameters": "what the system chose for the workload, in a line; null: nothing",
+    "Record.operators": "of a traced run: online work by role and operator; null: not traced",
+    "Record.markers": "of external programs: when each marker came, in ns; null: of others",
     "NetworkRecord.name": "the network's name",
     "NetworkRecord.profile": "by ordered pair of roles: delay, rate, jitter, loss",
     "NetworkRecord.measured": "what calibration measured of each link",
@@ -50,9 +55,11 @@ FIELDS = {  # what each field of a record means
     "NetworkRecord.calibrated_at": "when the links were measured",
     "PhaseRecord.wall_ns": "one for each measured evaluation",
     "PhaseRecord.warmup_wall_ns": "one for each warm-up",
-    "PhaseRecord.hops": "messages on the critical path",
+    "PhaseRecord.hops": "messages on the critical path; null: not known",
+    "PhaseRecord.no_hops": "why hops are not known",
     "PhaseRecord.roles": "by role",
     "PhaseRecord.computed_ns": "what the network alone would take; null: the phase was shaped",
+    "PhaseRecord.started_ns": "when each measured evaluation began, in ns of Unix time",
     "RolePhase.cpu_ns": "processor time, one for each measured evaluation",
     "RolePhase.peak_rss_bytes": "peak memory",
     "RolePhase.sent": "traffic, by receiver",
@@ -60,12 +67,20 @@ FIELDS = {  # what each field of a record means
     "Sent.payload_bytes": "bytes of tensors",
     "Sent.wire_bytes": "the same with framing",
     "StepRecord.evaluation": "number of the evaluation that the step is of",
-    "StepRecord.kind": "the prompt (prefill), a token (decode), or all there is (whole)",
+    "StepRecord.kind": "a prompt (prefill), a token (decode), drafted ones (verify), or all there is (whole)",
     "StepRecord.tokens": "how many went in at once",
     "StepRecord.wall_ns": "online time",
     "StepRecord.offline_wall_ns": "offline time; of a batch, at its first step",
     "StepRecord.hops": "online messages on the critical path",
     "StepRecord.payload_bytes": "online payload of all roles",
+    "OperatorRecord.role": "whose work it is",
+    "OperatorRecord.operator": "the step, without its layer's number, as layer/softmax",
+    "OperatorRecord.compute_wall_ns": "computing, and handling messages",
+    "OperatorRecord.compute_cpu_ns": "processor time of the same",
+    "OperatorRecord.wait_ns": "waiting for messages",
+    "OperatorRecord.messages": "how many this role sent",
+    "OperatorRecord.payload_bytes": "bytes of tensors that it sent",
+    "OperatorRecord.hops": "its messages on the critical path",
     "Correctness.metric": "how answer and plaintext were compared",
     "Correctness.value": "largest error of all evaluations",
     "Correctness.tolerance": "largest error that is accepted",
@@ -79,6 +94,7 @@ RECORDS = (
     record.RolePhase,
     record.Sent,
     record.StepRecord,
+    record.OperatorRecord,
     record.Correctness,
 )
 
@@ -159,7 +175,9 @@ def record_page() -> str:
     for kind in RECORDS:
         fields = _table(("field", "type", "meaning"), _fields(kind))
         parts += [f"## {kind.__name__}", _doc(kind), fields]
-    return _joined(parts)
+    schema = json.dumps(record_schema(record.Record), indent=1)
+    intro = "What `permbench show` holds a record to, once it is migrated to this version."
+    return _joined([*parts, "## JSON Schema", intro, f"```json\n{schema}\n```"])
 
 
 def _fields(kind: type[Any]) -> Iterator[tuple[str, str, str]]:

@@ -1,4 +1,5 @@
-"""The files that come with the code, and no code of its own: conf/ and the gate's baseline."""
+"""The files that come with the code, and no code of its own: conf/, the gate's baseline and published
+numbers."""
 
 from importlib.resources import files
 from pathlib import Path

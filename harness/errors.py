@@ -12,6 +12,7 @@ RuntimeError
   PeerError            (of protocols)
     FrameError         bytes are no message
     HandshakeError     no authenticated connection to a peer
+      NotAwaited       the peer waits for others, or no longer for anybody
       Refused          it knows the secret, but is not who it must be
 KeyboardInterrupt
   RunInterrupted       Ctrl-C during a run, whose record it carries
@@ -71,6 +72,10 @@ class FrameError(PeerError):
 
 class HandshakeError(PeerError):
     """No authenticated connection to a peer: unreachable, not ours, or too late."""
+
+
+class NotAwaited(HandshakeError):
+    """A peer that waits for other roles than this one, or has just ended waiting."""
 
 
 class Refused(HandshakeError):

@@ -6,6 +6,8 @@ Nothing is drawn but on a call: a refreshing thread would compete with the parti
 import re
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from rich.console import Console, Group
@@ -17,7 +19,7 @@ REPEAT_S = 10.0  # between plain lines on one kind of stage
 
 
 class Progress(Protocol):
-    """Told by the harness what it is doing."""
+    """Told by the harness what it is doing. No call raises: a run does not fail for want of a reader."""
 
     def run(self, index: int, total: int, title: str) -> None:
         """Run `index` (from 1) of `total` begins."""
@@ -66,7 +68,7 @@ class PlainProgress:
     def run(self, index: int, total: int, title: str) -> None:
         """See `Progress`."""
         self._kind = ""
-        _say(f"[{index}/{total}] {title}{self._eta.text(total)}")
+        say(f"[{index}/{total}] {title}{self._eta.text(total)}")
 
     def stage(self, text: str) -> None:
         """See `Progress`. Of measuring 1/10, 2/10, … one in `REPEAT_S` is worth a line."""
@@ -74,16 +76,17 @@ class PlainProgress:
         now = time.monotonic()
         if kind != self._kind or now - self._said_s > REPEAT_S:
             self._kind, self._said_s = kind, now
-            _say(f"  {text}")
+            say(f"  {text}")
 
     def say(self, text: str) -> None:
         """See `Progress`."""
-        print(text, end="", flush=True)
+        with _unfailing():
+            print(text, end="", flush=True)
 
     def done(self, summary: str) -> None:
         """See `Progress`."""
         self._eta.ended()
-        _say(summary)
+        say(summary)
 
     def close(self) -> None:
         """See `Progress`."""
@@ -113,7 +116,8 @@ class LiveProgress:
 
     def __init__(self, console: Console) -> None:
         self._live = Live(console=console, auto_refresh=False, transient=True)
-        self._live.start()
+        with _unfailing():
+            self._live.start()
         self._eta = Eta()
         self._head = ""
         self._stage: str | None = None
@@ -132,30 +136,35 @@ class LiveProgress:
         self._stage = text
         line = Text(self._head, overflow="ellipsis", no_wrap=True)
         line.append(f"  {text}", style="cyan")
-        self._live.update(Group(line, Text(self._said)) if self._said else line, refresh=True)
+        with _unfailing():
+            self._live.update(Group(line, Text(self._said)) if self._said else line, refresh=True)
 
     def say(self, text: str) -> None:
         """See `Progress`. The text grows below the live line; a whole line goes to its place."""
         self._said += text
-        if text.endswith("\n"):
+        if not text.endswith("\n"):
+            return
+        with _unfailing():
             if sys.stdout.isatty():
                 self._live.console.print(
                     escape(self._said), end="", highlight=False, soft_wrap=True
                 )
             else:
                 print(self._said, end="", flush=True)
-            self._said = ""
+        self._said = ""
 
     def done(self, summary: str) -> None:
         """See `Progress`."""
         self._eta.ended()
-        self._live.update("")
-        self._live.console.print(escape(summary), highlight=False, soft_wrap=True)
-        self._live.refresh()
+        with _unfailing():
+            self._live.update("")
+            self._live.console.print(escape(summary), highlight=False, soft_wrap=True)
+            self._live.refresh()
 
     def close(self) -> None:
         """See `Progress`."""
-        self._live.stop()
+        with _unfailing():
+            self._live.stop()
 
 
 def make_progress() -> Progress:
@@ -172,5 +181,25 @@ def format_seconds(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+def warn(text: str) -> None:
+    """A warning, in one line."""
+    say(f"warning: {text}")
+
+
+def say(line: str) -> None:
+    """One line on stderr, if somebody can read it."""
+    with _unfailing():
+        print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _unfailing() -> Iterator[None]:
+    """A terminal may close, a reader may go and a disk be full: that is not the run's failure."""
+    try:
+        yield
+    except (
+        OSError,
+        ValueError,
+        SystemExit,
+    ):  # of a closed file; of rich, for a reader that has gone
+        return

@@ -8,6 +8,8 @@ receiver notes how long it took. A round is one such message there and one back:
               was idle for so long that a TCP connection starts slowly again
     bulk      a round of 80 ms worth of the rate, at once after the ladder
     both      the same, but both messages at the same time
+
+A brief measurement has 6 pings and no ladder.
 """
 
 import statistics
@@ -23,7 +25,7 @@ from netem.emulated_link import wait_until
 from netem.measurement import DirectionMeasurement, LinkMeasurement, Rung
 from netem.profile import LinkProfile
 
-PINGS = 11
+PINGS, BRIEF_PINGS = 11, 6
 LADDER_BYTES = (4_000, 64_000, 1_000_000, 4_000_000)
 RUNG_MAX_S = 0.1  # of serialisation; larger rungs are left out
 BULK_S = 0.08
@@ -51,14 +53,17 @@ class End:
         return time.monotonic_ns() - self.clock_ahead_ns
 
 
-def initiate(end: End, forward: LinkProfile, backward: LinkProfile) -> LinkMeasurement:
+def initiate(
+    end: End, forward: LinkProfile, backward: LinkProfile, brief: bool = False
+) -> LinkMeasurement:
     """Measure the link from this end while the other end runs `respond`.
 
     forward, backward: what the link should be from here and to here; they set the sizes, and the
-    measurement is compared with them.
+    measurement is compared with them. brief: fewer pings and no ladder.
     """
-    pings = [_round(end, _STAMP_BYTES) for _ in range(PINGS)][1:]
-    ladder = [(size, _rung(end, size, forward, backward)) for size in _ladder(forward, backward)]
+    pings = [_round(end, _STAMP_BYTES) for _ in range(_pings(brief))][1:]
+    sizes = [] if brief else _ladder(forward, backward)
+    ladder = [(size, _rung(end, size, forward, backward)) for size in sizes]
     bulk = _round(end, bulk_bytes(forward))
     both = _lead_both(end, forward)
     rtt_s = statistics.median(sum(ping) for ping in pings)
@@ -75,11 +80,11 @@ def initiate(end: End, forward: LinkProfile, backward: LinkProfile) -> LinkMeasu
     return LinkMeasurement(rtt_s, forward.delay_s + backward.delay_s, *directions)
 
 
-def respond(end: End, forward: LinkProfile, backward: LinkProfile) -> None:
+def respond(end: End, forward: LinkProfile, backward: LinkProfile, brief: bool = False) -> None:
     """The other end of `initiate`, with the same two profiles: to here, and from here."""
-    for _ in range(PINGS):
+    for _ in range(_pings(brief)):
         _answer(end, _STAMP_BYTES)
-    for size in _ladder(forward, backward):
+    for size in [] if brief else _ladder(forward, backward):
         _answer(end, size)
     _answer(end, bulk_bytes(backward))
     _follow_both(end, backward)
@@ -90,6 +95,10 @@ def bulk_bytes(profile: LinkProfile) -> int:
     if profile.rate_bit_s is None:
         return BULK_UNLIMITED_BYTES
     return max(_STAMP_BYTES, min(round(profile.rate_bit_s / 8 * BULK_S), BULK_MAX_BYTES))
+
+
+def _pings(brief: bool) -> int:
+    return BRIEF_PINGS if brief else PINGS
 
 
 def _ladder(forward: LinkProfile, backward: LinkProfile) -> list[int]:

@@ -36,6 +36,7 @@ def run(argv: Sequence[str], timeout_s: float = TIMEOUT_S) -> str:
             timeout=timeout_s,
             check=False,
             env=_environment(),
+            start_new_session=True,  # Ctrl-C is not for a tool that is tidying up
         )
     except subprocess.TimeoutExpired:
         raise TcError(f"`{text}` did not end in {timeout_s:g} s") from None

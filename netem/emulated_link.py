@@ -9,6 +9,7 @@ import ctypes
 import random
 import select
 import socket
+import struct
 import time
 from contextlib import suppress
 
@@ -20,6 +21,8 @@ SPIN_NS = 250_000
 DOZE_NS = 1_500_000
 PR_SET_TIMERSLACK = 29  # of <linux/prctl.h>
 SO_TIMESTAMPNS = 35  # of <asm/socket.h>
+TIMESPEC = struct.Struct("@qq")  # of the kernel's note of when bytes came in, CLOCK_REALTIME
+STAMP_SPACE = socket.CMSG_SPACE(TIMESPEC.size)
 
 
 class EmulatedLink:
@@ -29,15 +32,24 @@ class EmulatedLink:
     """
 
     def __init__(self, profile: LinkProfile, seed: int) -> None:
+        self._free_ns = 0
+        self._last_ns = 0
+        self.reseed(seed)
+        self.become(profile)
+
+    def become(self, profile: LinkProfile) -> None:
+        """Be a link of `profile` from now on; what has entered keeps its time, and its place. Raises
+        ValueError as for a new one."""
         if profile.loss > 0:
             raise ValueError(
                 f"loss {profile.loss:g} needs a packet-level shaper (tc); "
                 "an emulated link delivers whole messages"
             )
         self.profile = profile
+
+    def reseed(self, seed: int) -> None:
+        """From now on the jitter of `seed`."""
         self._jitter = random.Random(seed)
-        self._free_ns = 0
-        self._last_ns = 0
 
     def arrival_ns(self, now_ns: int, size_bytes: int) -> int:
         """When a message that enters at `now_ns` has arrived, in ns of the same clock.
@@ -61,6 +73,19 @@ def date_arrivals(sock: socket.socket) -> bool:
         sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         return True
     return False
+
+
+def recv_dated(sock: socket.socket, buffer: memoryview) -> tuple[int, int]:
+    """How many bytes came into `buffer`, and when the last of them did, in ns of CLOCK_MONOTONIC; that
+    is now where `date_arrivals` has not been called, or the kernel does not tell. Raises OSError."""
+    size, notes, _, _ = sock.recvmsg_into([buffer], STAMP_SPACE)
+    ago_ns = 0
+    for level, kind, data in notes:
+        if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPNS):
+            seconds, ns = TIMESPEC.unpack(data)
+            ago_ns = time.time_ns() - (seconds * 1_000_000_000 + ns)
+    # The two clocks are read one after the other: a pause between errs late.
+    return size, time.monotonic_ns() - max(0, ago_ns)
 
 
 def exact_sleeps() -> None:

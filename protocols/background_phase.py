@@ -9,6 +9,7 @@ import os
 import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from torch import Tensor
 
@@ -88,7 +89,10 @@ class Aside:
         self._failure: BaseException | None = None
 
     def start(self, work: Callable[[AsideParty], None]) -> None:
-        """Begin `work` in a thread that runs when no other wants the processor."""
+        """Begin `work` in a thread that runs when no other wants the processor.
+
+        A peer's limit for silence counts the time for which a busy machine lets this thread wait.
+        """
 
         def run() -> None:
             try:
@@ -105,6 +109,7 @@ class Aside:
         """Wait for the end of the work, and count its messages in the phase under way. Raises what the
         work raised."""
         if self._thread is not None:
+            _hurry(self._thread)
             self._thread.join()
             self._thread = None
         self._main.sorter = None
@@ -112,3 +117,9 @@ class Aside:
             raise self._failure
         if count:
             self._main.take_in(self._party.events, self._party.depth)
+
+
+def _hurry(thread: threading.Thread) -> None:
+    """Somebody waits for it now: it runs as any other, where this user may say so (root, RLIMIT_NICE)."""
+    with suppress(OSError):  # it has ended, or the user may not
+        os.setpriority(os.PRIO_PROCESS, thread.native_id or 0, os.getpriority(os.PRIO_PROCESS, 0))

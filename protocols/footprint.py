@@ -12,9 +12,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
-from protocols.party import ROLES, Role
+from protocols.party import Role
 from protocols.transformer.spec import TransformerSpec
-from protocols.workload import Argmax, Generation, Layer, Linear, Nonlinear, Workload
+from protocols.workload import (
+    Argmax,
+    Attention,
+    Bootstrapping,
+    Generation,
+    Layer,
+    Linear,
+    Nonlinear,
+    Workload,
+)
 
 
 @dataclass(frozen=True)
@@ -61,11 +70,15 @@ def sizes(workload: Workload, tables: int = 2) -> Sizes:
             return Sizes(0, 0, prod(shape))
         case Linear(n=n, d_in=d_in, d_out=d_out):
             return Sizes(d_in * d_out, d_in * d_out, n * (d_in + d_out))
+        case Attention(q_len=q_len, kv_len=kv_len, d_head=d_head):
+            return Sizes(0, 0, (q_len + 2 * kv_len) * d_head + q_len * kv_len)
         case Layer(spec=spec, q_len=q_len, kv_len=kv_len):
             weights = layer_weights(spec)
             return Sizes(weights, weights, _activations(spec, q_len, kv_len))
         case Generation():
             return _model(workload, tables)
+        case Bootstrapping(log_slots=log_slots):
+            return Sizes(0, 0, 1 << log_slots)
 
 
 def _model(work: Generation, tables: int) -> Sizes:
@@ -73,9 +86,11 @@ def _model(work: Generation, tables: int) -> Sizes:
     layer, table = layer_weights(spec), spec.vocab * spec.d_model
     layers = 1 if work.tie_layers else spec.n_layers
     weights = layers * layer + (1 if spec.family == "bert" else tables) * table
-    length = work.prompt_len + work.new_tokens
+    length, rows = work.prompt_len + work.new_tokens, work.prompt_len
+    if work.drafted:
+        length, rows = length + work.drafted, max(rows, work.drafted + 1)
     cached = 2 * (spec.n_layers - 1) * length * spec.d_kv
-    passing = _activations(spec, work.prompt_len, length) + work.prompt_len * spec.vocab
+    passing = _activations(spec, rows, length) + rows * spec.vocab
     return Sizes(weights, max(layer, table), passing + cached)
 
 
@@ -87,7 +102,7 @@ def _activations(spec: TransformerSpec, q_len: int, kv_len: int) -> int:
 
 def peaks(roles: Mapping[Role, Footprint], counts: Sizes) -> dict[Role, Need]:
     """Memory of each role at its peak."""
-    return {role: Need(peak(roles[role], counts)) for role in ROLES}
+    return {role: Need(peak(part, counts)) for role, part in roles.items()}
 
 
 def peak(part: Footprint, counts: Sizes) -> int:

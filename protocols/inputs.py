@@ -4,6 +4,7 @@ They are what a benchmark computes on, so they must be the same wherever they ar
 that owns an input and the check of the answer each draw their own copy. They hide nothing.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from protocols.transformer.spec import TransformerSpec
 from protocols.transformer.weights import public_stream
-from protocols.workload import NonlinearOp
+from protocols.workload import Attention, Generation, NonlinearOp, steps
 
 ARGMAX_STD = 4.0
 ARGMAX_MARGIN = 0.01
@@ -42,6 +43,15 @@ class LayerInput:
     x: Tensor
     past_k: Tensor
     past_v: Tensor
+
+
+@dataclass(frozen=True)
+class AttentionInput:
+    """One head's queries (q_len, d_head), keys and values (kv_len, d_head), all float64."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
 
 
 def argmax_input(n: int, seed: int) -> Tensor:
@@ -74,6 +84,19 @@ def linear_input(n: int, d_in: int, seed: int) -> Tensor:
     return _normal((n, d_in), "linear", seed)
 
 
+def bootstrapping_input(log_slots: int, seed: int) -> Tensor:
+    """float64 (2^log_slots,), uniform in [-1, 1]."""
+    generator = np.random.Generator(public_stream("input", "bootstrapping", log_slots, seed))
+    return torch.from_numpy(generator.uniform(-1.0, 1.0, 1 << log_slots))
+
+
+def attention_input(work: Attention, seed: int) -> AttentionInput:
+    """Standard normal."""
+    rows = (work.kv_len, work.d_head)
+    q = _normal((work.q_len, work.d_head), "q", seed)
+    return AttentionInput(q, _normal(rows, "k", seed), _normal(rows, "v", seed))
+
+
 def layer_input(spec: TransformerSpec, q_len: int, kv_len: int, seed: int) -> LayerInput:
     """Standard normal input and cache for `q_len` new tokens out of `kv_len` in all.
 
@@ -93,6 +116,16 @@ def prompt_tokens(spec: TransformerSpec, prompt_len: int, seed: int) -> tuple[in
     """`prompt_len` token ids, uniform over the vocabulary."""
     generator = np.random.Generator(public_stream("input", "prompt", prompt_len, seed))
     return tuple(generator.integers(0, spec.vocab, prompt_len).tolist())
+
+
+def fed_tokens(work: Generation, step: int, picked: Sequence[int], seed: int) -> list[int]:
+    """What P1 puts into `step` after the tokens that it `picked`: these, and where the step verifies
+    drafted ones, as many ids uniform over the vocabulary."""
+    plan = steps(work)
+    if step >= len(plan) or plan[step].kind != "verify":
+        return list(picked)
+    generator = np.random.Generator(public_stream("input", "drafted", work.drafted, seed))
+    return [*picked, *generator.integers(0, work.spec.vocab, work.drafted).tolist()]
 
 
 def _normal(shape: tuple[int, ...], name: str, seed: int) -> Tensor:

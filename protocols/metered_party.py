@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from protocols.depth_recorder import Recorder
+from protocols.call_recorder import Recorder
 from protocols.errors import PeerError
 from protocols.events import Event, Listener, Stamp
 from protocols.party import Phase, Role
@@ -109,6 +109,10 @@ class MeteredParty(ABC):
         self.send(peer, *tensors)
         return self.recv(peer)
 
+    def step(self, name: str) -> "_Step":
+        """See `Party.step`."""
+        return _Step(self, name)
+
     @contextmanager
     def phase(self, name: Phase) -> Iterator[None]:
         """See `Party.phase`. Phases do not nest. One that raises is not reported as ended."""
@@ -126,13 +130,15 @@ class MeteredParty(ABC):
 
     @contextmanager
     def observed_by(self, *listeners: Listener) -> Iterator[None]:
-        """Call `listeners` too, with every `Event` inside."""
-        before = self._recorder.listeners
-        self._recorder.listeners = (*before, *listeners)
+        """Call `listeners` too, with every `Event` inside, and compute segments split by steps."""
+        recorder = self._recorder
+        before = recorder.listeners, recorder.splits
+        recorder.listeners += listeners
+        recorder.splits |= bool(listeners)
         try:
             yield
         finally:
-            self._recorder.listeners = before
+            recorder.listeners, recorder.splits = before
 
     def start_run(self) -> None:
         """Forget which phases there were, so that all parties count them alike in the next run.
@@ -157,6 +163,25 @@ class MeteredParty(ABC):
         if self._phase is None:
             raise RuntimeError("messages belong to a phase: use them inside `with party.phase(…)`")
         return self._phase
+
+
+class _Step:
+    """A step of one party: its name is part of the label inside. A class, for it costs a third of a
+    `contextmanager`."""
+
+    __slots__ = ("_name", "_outer", "_party")
+
+    def __init__(self, party: MeteredParty, name: str) -> None:
+        self._party, self._name, self._outer = party, name, ""
+
+    def __enter__(self) -> None:
+        recorder = self._party._recorder
+        self._outer = recorder.label
+        label = f"{self._outer}/{self._name}" if self._outer else self._name
+        recorder.change_step(label, self._party._phase)
+
+    def __exit__(self, *error: object) -> None:
+        self._party._recorder.change_step(self._outer, self._party._phase)
 
 
 def _nobody(text: str) -> None:

@@ -7,20 +7,25 @@ by `doc`: help, `permbench list` and the reference are made from it.
 
 from dataclasses import dataclass
 
-NO_EFFECT, SIDE_BY_SIDE = "no_effect", "side_by_side"
+NO_EFFECT, SIDE_BY_SIDE, NEWER = "no_effect", "side_by_side", "newer"
 
 
 def doc(
-    meaning: str, values: str = "", no_effect: bool = False, side_by_side: str = ""
+    meaning: str,
+    values: str = "",
+    no_effect: bool = False,
+    side_by_side: str = "",
+    newer: bool = False,
 ) -> dict[str, str]:
     """The metadata of a field that is a key of the command line.
 
     meaning: one line. values: what is allowed, where the type does not say it. no_effect: no number
     that a run measures depends on it. side_by_side: of a bool both of whose values belong in a
-    comparison: which is fair, and why.
+    comparison: which is fair, and why. newer: there are records from before this option, which are those
+    of its default.
     """
-    effect = "yes" if no_effect else ""
-    return {"meaning": meaning, "values": values, NO_EFFECT: effect, SIDE_BY_SIDE: side_by_side}
+    flags = {NO_EFFECT: "yes" if no_effect else "", NEWER: "yes" if newer else ""}
+    return {"meaning": meaning, "values": values, SIDE_BY_SIDE: side_by_side, **flags}
 
 
 @dataclass(frozen=True)

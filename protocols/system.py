@@ -7,10 +7,11 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
+from protocols.bounds import Bound
 from protocols.expected_answer import answer
 from protocols.footprint import Footprint, Need, peaks, sizes
 from protocols.options import NoOptions
-from protocols.party import ROLES, Party, Phase, Role
+from protocols.party import P1, ROLES, Party, Phase, Role
 from protocols.transformer.plain_model import PlainModel
 from protocols.transformer.source import model_weights
 from protocols.workload import Argmax, Generation, UserInput, Workload
@@ -38,6 +39,9 @@ class PlainRun(Protocol):
     def step(self, tokens: Sequence[int]) -> Tensor:
         """Logits, float64 (vocab,), after the last of `tokens`."""
 
+    def verify(self, tokens: Sequence[int]) -> Tensor:
+        """Logits, float64 (n, vocab), after each of `tokens`."""
+
     def encode(self, tokens: Sequence[int]) -> Tensor:
         """Hidden states, float64 (n, d_model), of BERT."""
 
@@ -56,8 +60,10 @@ class System(ABC):
     """
 
     Options: ClassVar[type[Any]] = NoOptions  # see `protocols.options`
-    online_roles: ClassVar[tuple[Role, ...]] = ROLES
     smaller: ClassVar[tuple[str, ...]] = ()  # keys that make a run need less memory
+    learns: ClassVar[str] = "–"  # who learns what, beyond its own input and answer: a few words
+    offline_busy: ClassVar[int] = 1  # roles that compute at the same time offline
+    offline_threads: int | None = None  # at most so many offline, set where roles share a machine
 
     def __init__(
         self,
@@ -78,6 +84,16 @@ class System(ABC):
 
     def build(self) -> None:
         """Make this role's programs and read its part of the model: in no phase, without a message."""
+
+    @classmethod
+    def roles(cls, options: Any) -> tuple[Role, ...]:
+        """The roles that take part, in the order of `ALL_ROLES`; P1 is the user in every system."""
+        return ROLES
+
+    @classmethod
+    def online_roles(cls, options: Any) -> tuple[Role, ...]:
+        """Those of them that take part online: between any two lies the network's main link."""
+        return cls.roles(options)
 
     @classmethod
     @abstractmethod
@@ -110,9 +126,14 @@ class System(ABC):
         """The answer of one step in the clear from all roles' parts: for checking.
 
         float64; an int64 index for Argmax. For a Generation float64 (vocab + 1,): the token that P1
-        got, then the logits it was chosen from in vocabulary order (or none); for BERT the hidden
-        states (n, d_model).
+        got, then the logits it was chosen from in vocabulary order (or none); of several tokens a row
+        each, (n, vocab + 1); for BERT the hidden states (n, d_model).
         """
+
+    @classmethod
+    def token(cls, parts: Parts) -> int:
+        """The token that P1 gets of one step of a generation, from all roles' parts: for printing."""
+        return int(parts[P1][0])
 
     @classmethod
     def plaintext(cls, workload: Workload, seed: int, options: Any) -> Tensor:
@@ -125,12 +146,26 @@ class System(ABC):
         return PlainModel(workload.spec, model_weights(workload, seed))
 
     @classmethod
+    def approximates(cls, options: Any) -> bool:
+        """Whether `plaintext` and `plain_model` are not the exact ones, whose answer a record then has
+        beside theirs: of a system that overrides them, unless it says otherwise."""
+        return any(
+            getattr(cls, name).__func__ is not getattr(System, name).__func__
+            for name in ("plaintext", "plain_model")
+        )
+
+    @classmethod
     def tolerance(cls, workload: Workload) -> float:
         """Largest acceptable error against plaintext in the workload's metric: of an index none, else
         relative rms."""
         if isinstance(workload, Argmax):
             return 0.0
         return 1e-2 if isinstance(workload, Generation) else 2e-3
+
+    @classmethod
+    def bounds(cls, options: Any) -> Sequence[Bound]:
+        """How large the values of a model may be; beyond, its answers may be wrong."""
+        return ()
 
     @classmethod
     def stored_bytes(cls, workload: Workload, options: Any) -> Mapping[Role, int] | None:
@@ -144,8 +179,14 @@ class System(ABC):
         """Payload bytes and hops of one evaluation, by phase."""
 
     @classmethod
+    def parameters(cls, workload: Workload, options: Any) -> str | None:
+        """What the system chose for this workload beyond its options, in a line: for records. None where
+        it chose nothing."""
+        return None
+
+    @classmethod
     def needs(cls, workload: Workload, options: Any) -> Mapping[Role, Need]:
         """Peak memory of each role's process, and disk that it fills, estimated; within about 30 % where
         a system says so itself (`protocols.footprint`). Unless it does: two shares of 8 bytes a weight
         at each role."""
-        return peaks(dict.fromkeys(ROLES, UNDECLARED), sizes(workload))
+        return peaks(dict.fromkeys(cls.roles(options), UNDECLARED), sizes(workload))

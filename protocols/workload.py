@@ -34,6 +34,15 @@ class Linear:
 
 
 @dataclass(frozen=True)
+class Attention:
+    """One head, softmax(q·kᵀ / √d_head)·v: q (q_len, d_head), k and v (kv_len, d_head), all keys seen."""
+
+    q_len: int
+    kv_len: int
+    d_head: int
+
+
+@dataclass(frozen=True)
 class Layer:
     """One transformer layer of `spec` on `q_len` new tokens, `kv_len` keys in all (new ones included)."""
 
@@ -49,7 +58,8 @@ class Generation:
     BERT makes one bidirectional pass and no tokens (`new_tokens` 0); its answer, known to P1, is the
     last hidden states. tie_layers: all layers share the weights of the first, so that a model that
     does not fit still costs what it costs. checkpoint: a folder that P0 loads instead of synthetic
-    weights.
+    weights. drafted: where not 0, a last step takes in the last token and so many drafted ones at once,
+    and gives the token that follows each of them.
     """
 
     spec: TransformerSpec
@@ -57,9 +67,22 @@ class Generation:
     new_tokens: int
     tie_layers: bool = False
     checkpoint: str | None = None
+    drafted: int = 0
 
 
-Workload = Argmax | Nonlinear | Linear | Layer | Generation
+@dataclass(frozen=True)
+class Bootstrapping:
+    """One CKKS ciphertext of 2^`log_slots` values is given `levels` multiplications again, in a ring of
+    degree 2^`log_n`. Only system=orion has such ciphertexts."""
+
+    log_n: int
+    log_slots: int
+    levels: int
+
+
+Workload = Argmax | Nonlinear | Linear | Attention | Layer | Generation | Bootstrapping
+NO_CIPHERTEXT = "it has no ciphertext to bootstrap; system=orion has"
+NO_HEAD = "attention by itself has no protocol here: experiment=layer has it, with all else"
 
 
 @dataclass(frozen=True)
@@ -85,13 +108,19 @@ class UserInput:
 class StepPlan:
     """One step of an evaluation: `tokens` go in at once."""
 
-    kind: Literal["whole", "prefill", "decode"]
+    kind: Literal["whole", "prefill", "decode", "verify"]
     tokens: int = 0
+
+    @property
+    def picks(self) -> int:
+        """How many tokens come out, those that follow the last ones that went in."""
+        return self.tokens if self.kind == "verify" else 1
 
 
 def steps(workload: Workload) -> tuple[StepPlan, ...]:
     """The steps of one evaluation; all but a generation have one."""
     if not isinstance(workload, Generation):
         return (StepPlan("whole"),)
-    decode = StepPlan("decode", 1)
-    return (StepPlan("prefill", workload.prompt_len), *[decode] * max(0, workload.new_tokens - 1))
+    decode = [StepPlan("decode", 1)] * max(0, workload.new_tokens - 1)
+    verify = [StepPlan("verify", workload.drafted + 1)] if workload.drafted else []
+    return (StepPlan("prefill", workload.prompt_len), *decode, *verify)

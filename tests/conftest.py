@@ -17,6 +17,11 @@ WIDTH, HEADS, INNER, LAYERS, POSITIONS = 64, 4, 160, 3, 96
 NEEDS = "the extra hf is not installed"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """See tests/faults/test_campaign.py."""
+    parser.addoption("--campaign", type=int, default=0, metavar="N", help="some N cases of faults")
+
+
 def spread(model: Any, seed: int) -> None:
     """Random weights, biases and gains, large enough for greedy tokens to vary."""
     generator = torch.Generator().manual_seed(seed)

@@ -1,6 +1,6 @@
 """A session that measures nothing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Self
 
@@ -14,11 +14,13 @@ Statuses = Callable[[RunConfig], Status]
 
 
 class FakeSession:
-    """Answers with plausible records; `configs` are those it was asked to run."""
+    """Answers with plausible records; `configs` are those it was asked to run, `together` the
+    systems of those in turns."""
 
     def __init__(self, make_record: MakeRecord) -> None:
         self.make_record = make_record
         self.configs: list[RunConfig] = []
+        self.together: list[list[str]] = []
         self.status: Statuses = lambda config: "ok"
         self.interrupt_at: int | None = None
 
@@ -38,6 +40,10 @@ class FakeSession:
             interrupt.record = replace(record, status="failed")  # type: ignore[attr-defined]
             raise interrupt
         return record
+
+    def run_in_turns(self, configs: Sequence[RunConfig], progress: Progress) -> list[Record]:
+        self.together.append([config.system.name for config in configs])
+        return [self.run(config, progress) for config in configs]
 
     def sizes(self) -> list[object]:
         return [resolved(config)["experiment"].get("n") for config in self.configs]

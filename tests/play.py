@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from protocols.in_process_party import MemoryParty, run_parties
-from protocols.party import P1, PHASES, ROLES, Phase, Role
+from protocols.party import P1, PHASES, Phase, Role
 from protocols.system import Pair, PhaseCost, System
 from protocols.transformer.spec import Family, TransformerSpec
 from protocols.workload import UserInput, Workload, steps
@@ -62,11 +62,12 @@ def play(
         role.close()
         return outputs, party
 
-    played = run_parties(dict.fromkeys(ROLES, walk))
-    flat = [{role: played[role][0][i] for role in ROLES} for i in range(evaluations * count)]
+    roles = system.roles(chosen)
+    played = run_parties(dict.fromkeys(roles, walk))
+    flat = [{role: played[role][0][i] for role in roles} for i in range(evaluations * count)]
     parts = [flat[i : i + count] for i in range(0, len(flat), count)]
     answers = [[system.reveal(part, workload, chosen) for part in one] for one in parts]
-    parties = {role: played[role][1] for role in ROLES}
+    parties = {role: played[role][1] for role in roles}
     return Played(answers, parts, {name: _measured(name, parties, count) for name in PHASES})
 
 

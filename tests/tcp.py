@@ -7,9 +7,10 @@ from harness.transport import Connection, Credentials, Identity, Trust, accept, 
 from protocols.party import Role
 
 SECRET = b"s" * 32
-PLAIN = {role: Credentials(role) for role in ("P0", "P1", "P2")}
+MESH: tuple[Role, ...] = ("P0", "P1", "P2", "P10")
+PLAIN = {role: Credentials(role) for role in MESH}
 # Made once: a key takes a while on a busy machine.
-SAFE = {role: Credentials(role, Identity.fresh(role)) for role in ("P0", "P1", "P2")}
+SAFE = {role: Credentials(role, Identity.fresh(role)) for role in MESH}
 
 
 def tcp_pair() -> tuple[socket.socket, socket.socket]:

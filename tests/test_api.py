@@ -6,7 +6,6 @@ import pandas as pd
 import pytest
 
 import permbench
-from harness.records.query import flatten
 from harness.records.store import load_all
 
 ROOT = Path(__file__).parents[1]
@@ -28,7 +27,7 @@ def test_it_says_that_it_is_typed() -> None:
 def test_runs_are_rows_and_every_column_is_documented() -> None:
     table = permbench.load(DEMO)
     records = load_all(DEMO)
-    keys = {key for record in records for key in flatten(record.config)}
+    keys = {key for record in records for key in record.flat}
     assert set(table["id"]) == {record.id for record in records}
     assert set(table.columns) - keys == set(permbench.COLUMNS)
     first = table.set_index("id")["online.median_ns"]
@@ -38,6 +37,7 @@ def test_runs_are_rows_and_every_column_is_documented() -> None:
 
 
 def test_samples_are_rows_of_their_own() -> None:
+    assert permbench.load(DEMO, rows="operators").empty  # none of these was traced
     samples = permbench.load(DEMO, rows="samples")
     for record in load_all(DEMO):
         own = samples[samples["id"] == record.id]
@@ -48,7 +48,7 @@ def test_samples_are_rows_of_their_own() -> None:
 def test_bad_input_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(permbench.ConfigError, match="is not a folder"):
         permbench.load(tmp_path / "none")
-    with pytest.raises(permbench.ConfigError, match="runs, samples or steps"):
+    with pytest.raises(permbench.ConfigError, match="runs, samples, steps or operators"):
         permbench.load(DEMO, rows="all")  # type: ignore[arg-type]
     with pytest.raises(permbench.ConfigError, match=r"experiment\.m"):
         permbench.run("experiment.m=3")

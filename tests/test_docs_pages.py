@@ -37,7 +37,9 @@ def test_links_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", READ, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_lines_fit(page: Path) -> None:
     lines = page.read_text("utf-8").splitlines()
-    assert not [line for line in lines if len(line) > COLUMNS and not line.lstrip().startswith("|")]
+    exempt = ("|", "<!-- table:")  # cannot be broken
+    long = [line for line in lines if len(line) > COLUMNS]
+    assert not [line for line in long if not line.lstrip().startswith(exempt)]
     if page.name == "README.md":
         assert len(lines) <= README_LINES
 

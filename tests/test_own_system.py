@@ -1,7 +1,5 @@
 """Systems of other packages: the example, installed, is one like ours; a broken one hurts nobody else."""
 
-import importlib
-import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,14 +9,20 @@ import pytest
 from harness import registry
 from harness.cli.main import main
 from harness.config.compose import compose_run
-from harness.config.systems import system_schema
 from harness.errors import ConfigError
 from harness.records import store
-from protocols.workload import Linear
-from tests.play import SEED, declared, play, relative
+from protocols.workload import Layer, Linear
+from tests.installed import importable, install
+from tests.play import SEED, declared, play, relative, small
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "own_system"
-QUICK = ["repeat=2", "warmup=1", "shaper=none", "calibration.strict=false"]
+QUICK = [
+    "repeat=2",
+    "warmup=1",
+    "shaper=none",
+    "calibration.strict=false",
+    "calibration.patience_s=0",
+]
 BAD = """
 from dataclasses import dataclass
 from protocols.system import System
@@ -33,30 +37,18 @@ class Abstract(System):
 class Keyless(System):
     Options = NoDefault
     check = online = output = reveal = cost = None
+
+class Older(Keyless):
+    online_roles = ("P0", "P1")
 """
 BROKEN = {
     "absent": ("no_such_module:X", "ModuleNotFoundError: No module named 'no_such_module'"),
     "other": ("own_bad:dataclass", "it is no protocols.system.System"),
     "abstract": ("own_bad:Abstract", "it lacks check, cost, online, output, reveal"),
+    "older": ("own_bad:Older", "its online_roles is no class method of the options"),
     "keyless": ("own_bad:Keyless", "keyless: its option bits has no default"),
     "permllm": ("no_such_module:X", ""),  # the names of ours are taken
 }
-
-
-def install(site: Path, package: str, points: dict[str, str]) -> None:
-    """What an installer leaves of a package besides its modules."""
-    info = site / f"{package.replace('-', '_')}-0.1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 0.1.0\n")
-    lines = [f"{name} = {value}" for name, value in points.items()]
-    (info / "entry_points.txt").write_text("\n".join([f"[{registry.GROUP}]", *lines, ""]))
-
-
-def forget() -> None:
-    for cached in (registry.others, registry.system_class, system_schema):
-        cached.cache_clear()
-    for module in ("own_system", "own_bad"):
-        sys.modules.pop(module, None)
 
 
 @pytest.fixture
@@ -69,21 +61,19 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     (site / "own_system.py").write_text((EXAMPLE / "own_system.py").read_text())
     install(site, "bad-package", {name: value for name, (value, _) in BROKEN.items()})
     (site / "own_bad.py").write_text(BAD)
-    monkeypatch.syspath_prepend(str(site))
-    monkeypatch.setenv("PYTHONPATH", str(site))
-    importlib.invalidate_caches()
-    forget()
-    yield tmp_path / "results"
-    forget()
+    with importable(site, ("own_system", "own_bad"), monkeypatch):
+        yield tmp_path / "results"
 
 
 def test_it_is_short_right_and_costs_what_it_says(installed: Path) -> None:
-    assert len((EXAMPLE / "own_system.py").read_text().splitlines()) < 120
-    own, work = registry.system_class("own"), Linear(3, 50, 20)
-    played = play(own, work)
-    for (got,) in played.answers:
-        assert relative(got, own.plaintext(work, SEED, own.Options())) <= 1e-3
-    assert played.cost == declared(own, work)
+    assert len((EXAMPLE / "own_system.py").read_text().splitlines()) < 200
+    own = registry.system_class("own")
+    for work in (Linear(3, 50, 20), Layer(small("gpt2"), 2, 9)):
+        own.check(work, own.Options())
+        played = play(own, work)
+        for (got,) in played.answers:
+            assert relative(got, own.plaintext(work, SEED, own.Options())) <= 1e-3
+        assert played.cost == declared(own, work)
 
 
 @pytest.mark.slow
@@ -110,7 +100,7 @@ def test_it_runs_verifies_records_and_compares(
     assert (phases["online"].hops, sent) == (cost.hops, cost.payload_bytes)
     assert main(["show", results]) == 0
     shown = capsys.readouterr().out
-    assert "unsupported: own computes linear layers alone" in shown
+    assert "unsupported: own computes linear layers, and layers of the family gpt2, alone" in shown
     compared = shown[shown.index("linear relative to permllm, n 2, d_in 64, d_out 32") :]
     assert [line.split()[0] for line in compared.splitlines()[2:5]] == ["permllm", "own", "own"]
 
@@ -121,7 +111,7 @@ def test_its_options_are_configuration(installed: Path, capsys: pytest.CaptureFi
     for arguments, problem in (
         ("system=own system.fraq=1", "did you mean system.frac? allowed: name, frac"),
         ("system=own system.frac=few", "system.frac: got few, must be a whole number"),
-        ("system=permllm system.frac=1", "allowed: name, domain, mask_scale, weight_bits"),
+        ("system=permllm system.frac=1", "allowed: name, domain, mask_scale, selection"),
         ("system=owm", "other, own, permllm"),
     ):
         with pytest.raises(ConfigError, match=r".") as error:
@@ -146,7 +136,7 @@ def test_a_broken_one_is_one_line_and_the_others_go_on(
             assert problem in error
     assert main(["list"]) == 0
     listed = capsys.readouterr().out
-    assert "  own             Own: a linear layer on additive shares" in listed
+    assert "  own             Own: P0 multiplies its matrices" in listed
     assert "an example (package own-system)" in listed
     assert "no_such_module:X of package bad-package) cannot be used" in listed
     assert compose_run(["system=permllm"]).system.options() == registry.OURS["permllm"][1]()

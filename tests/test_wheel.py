@@ -18,7 +18,7 @@ from harness.machine.docker_daemon import sources_digest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("permbench", "harness", "protocols", "baselines", "netem")
 SOURCES = (*PACKAGES, "conf", "pyproject.toml", "setup.py", "README.md", "LICENSE")
-BASELINE = "results/reference/gate.json"
+DATA = ("results/reference/gate.json", "results/reference/published.csv")
 LIMIT_S = 300
 
 
@@ -49,8 +49,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
         elif (ROOT / name).exists():
             shutil.copy(ROOT / name, tree / name)
-    (tree / BASELINE).parent.mkdir(parents=True)
-    shutil.copy(ROOT / BASELINE, tree / BASELINE)
+    for name in DATA:
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tree / name)
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
     run([*pip, "--wheel-dir", tree / "dist", tree], tree)
     (built,) = (tree / "dist").iterdir()
@@ -85,8 +86,13 @@ def test_an_installed_wheel_is_of_the_same_sources(site: Path) -> None:
 def test_an_installed_wheel_runs_from_an_empty_folder(site: Path, tmp_path: Path) -> None:
     permbench = site.parents[2] / "bin" / "permbench"
     assert "permllm-wan" in run([permbench, "list"], tmp_path)
+    assert "3 s/token" in run([permbench, "published", "system=permllm"], tmp_path)
+    assert "layer-bytes" in run([permbench, "reproduce", "--quick", "--dry-run"], tmp_path)
     run([permbench, "run", "experiment=argmax", "experiment.n=100", "shaper=none"], tmp_path)
     (record,) = (tmp_path / "results" / "runs").rglob("*.json")
     assert '"status": "ok"' in record.read_text()
+    run([permbench, "report"], tmp_path)
+    page = (tmp_path / "results" / "runs" / "report.html").read_text("utf-8")
+    assert record.stem[:6] in page
     gated = run([permbench, "gate", "--counters-only", "--rows", "argmax plaintext"], tmp_path)
     assert "argmax plaintext" in gated

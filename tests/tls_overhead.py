@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 from harness.config.compose import compose_run
-from harness.gate.ratio import paired
 from harness.measure.evaluation import ActiveJob, phase_records, texts
 from harness.measure.run import Run, measure_links
 from harness.parties.group import PartyGroup
 from harness.progress import PlainProgress
+from harness.records.ratio import paired
 from harness.records.record import PhaseRecord
 from harness.runners.local import Local
 
@@ -27,7 +27,7 @@ def started(run: Run) -> Iterator[ActiveJob]:
     group = PartyGroup(Local(), config.threads, config.timeout_s, bool(config.transport.tls))
     with closing(group):
         group.start()
-        measure_links(run, group, run.system.online_roles, progress)
+        measure_links(run, group, run.online_roles, progress)
         yield ActiveJob(group, run.job, progress)
 
 

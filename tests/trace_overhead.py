@@ -1,4 +1,5 @@
-"""What `trace=true` costs: `python -m tests.trace_overhead [KEY=VALUE …]`, with the keys of `permbench run`.
+"""What `trace=true` costs: `python -m tests.trace_overhead [KEY=VALUE …]`, with the keys of `permbench run`;
+without any where it costs most for each message, an argmax under MPCFormer.
 
 The same three processes, connected as a run's parties are, evaluate in turns with and without a recorder, so
 that what two sets of parties differ by for as long as they live is in both. Nothing is shaped. Prints the
@@ -15,8 +16,8 @@ from collections.abc import Mapping
 from multiprocessing.connection import Connection
 
 from harness.config.compose import compose_run
-from harness.gate.ratio import paired
 from harness.parties.trace_recorder import TraceRecorder
+from harness.records.ratio import paired
 from harness.registry import system_class
 from harness.transport import Credentials, SocketParty, Trust, connect_all, listen
 from protocols.arith import ring
@@ -43,7 +44,7 @@ def live(
     out: Connection,
 ) -> None:
     """One party: when it began and ended the online phase of each evaluation, and its processor time."""
-    config = compose_run([*WORDS, *arguments])
+    config = compose_run(arguments or WORDS)
     ring.use_threads(config.threads)
     workload = config.workload()
     (step,) = range(len(steps(workload)))
@@ -100,4 +101,7 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    if "--help" in sys.argv:
+        print(__doc__, end="")
+    else:
+        main(sys.argv[1:])

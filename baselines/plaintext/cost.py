@@ -3,9 +3,21 @@
 from math import prod
 from typing import assert_never
 
+from protocols.errors import Unsupported
 from protocols.party import P0, P1, Phase
 from protocols.system import PhaseCost
-from protocols.workload import Argmax, Generation, Layer, Linear, Nonlinear, Workload, steps
+from protocols.workload import (
+    NO_CIPHERTEXT,
+    Argmax,
+    Attention,
+    Bootstrapping,
+    Generation,
+    Layer,
+    Linear,
+    Nonlinear,
+    Workload,
+    steps,
+)
 
 FLOAT, INTEGER = 4, 8
 RULE_BYTES = 4 * 8  # how to pick a token
@@ -39,13 +51,18 @@ def _messages(workload: Workload) -> tuple[int, int]:
             return (FLOAT * prod(workload.shape),) * 2
         case Linear(n, d_in, d_out):
             return FLOAT * n * d_in, FLOAT * n * d_out
+        case Attention(q_len, kv_len, d_head):
+            return FLOAT * (q_len + 2 * kv_len) * d_head, FLOAT * q_len * d_head
         case Layer():
             return (FLOAT * workload.q_len * workload.spec.d_model,) * 2
         case Generation():
             tokens = INTEGER * sum(plan.tokens for plan in steps(workload))
             if workload.spec.family == "bert":
                 return tokens, FLOAT * workload.prompt_len * workload.spec.d_model
-            count = len(steps(workload))
-            return tokens + RULE_BYTES * count, INTEGER * count
+            plans = steps(workload)
+            picked = sum(plan.picks for plan in plans)
+            return tokens + RULE_BYTES * len(plans), INTEGER * picked
+        case Bootstrapping():
+            raise Unsupported(NO_CIPHERTEXT)
         case _:
             assert_never(workload)

@@ -5,8 +5,9 @@
 | argmax | float32 (n,) | the index, int64 |
 | nonlinear | float32 of the shape | float32 of the shape |
 | linear | float32 (n, d_in) | float32 (n, d_out) |
+| attention | float32 q (q_len, d_head), k and v (kv_len, d_head) | float32 (q_len, d_head) |
 | layer | float32 (q_len, d_model); cached rows before, in phase input | float32 (q_len, d_model) |
-| generation | the new token ids, int64, and how to pick, float64 (4,) | the token, int64 |
+| generation | the new token ids, int64, and how to pick, float64 (4,) | tokens, int64 () or (n,) |
 | generation, BERT | the token ids, int64 | float32 (n, d_model) |
 
 P0 learns everything, P1 its answer. The logits that a token was picked from stay at P0, which hands them
@@ -19,16 +20,21 @@ from typing import assert_never
 import torch
 from torch import Tensor
 
-from baselines.forward import EXACT, LayerForward, ModelForward, linear
-from protocols.expected_answer import apply_nonlinear
+from baselines.additive.options import Approx
+from baselines.plaintext.functions import FUNCTIONS, plain_function
+from protocols.errors import Unsupported
+from protocols.expected_answer import attention
 from protocols.inputs import (
     argmax_input,
+    attention_input,
+    fed_tokens,
     layer_input,
     linear_input,
     nonlinear_input,
     prompt_tokens,
 )
-from protocols.sampling import Picker
+from protocols.token_sampling import Picker
+from protocols.transformer.forward import Functions, LayerForward, ModelForward, linear
 from protocols.transformer.rotary import rotary_tables
 from protocols.transformer.source import model_weights
 from protocols.transformer.weights import (
@@ -38,7 +44,10 @@ from protocols.transformer.weights import (
 )
 from protocols.transformer.weights import Linear as LinearWeights
 from protocols.workload import (
+    NO_CIPHERTEXT,
     Argmax,
+    Attention,
+    Bootstrapping,
     Generation,
     Layer,
     Linear,
@@ -46,6 +55,7 @@ from protocols.workload import (
     Sampling,
     UserInput,
     Workload,
+    steps,
 )
 
 Message = tuple[Tensor, ...]
@@ -98,8 +108,8 @@ class ArgmaxService(Service):
 class NonlinearService(Service):
     """One function."""
 
-    def __init__(self, work: Nonlinear, seed: int) -> None:
-        self._work, self._seed = work, seed
+    def __init__(self, work: Nonlinear, seed: int, approx: Approx) -> None:
+        self._work, self._seed, self._approx = work, seed, approx
 
     def request(self, step: int) -> Message:
         """See the base class."""
@@ -107,7 +117,7 @@ class NonlinearService(Service):
 
     def reply(self, step: int, request: Message) -> Tensor:
         """See the base class."""
-        return apply_nonlinear(self._work.op, request[0]).float()
+        return plain_function(self._work.op, request[0], self._approx).float()
 
 
 class LinearService(Service):
@@ -131,11 +141,27 @@ class LinearService(Service):
         return linear(self._weights, request[0])
 
 
+class AttentionService(Service):
+    """One attention head."""
+
+    def __init__(self, work: Attention, seed: int) -> None:
+        self._work, self._seed = work, seed
+
+    def request(self, step: int) -> Message:
+        """See the base class."""
+        given = attention_input(self._work, self._seed)
+        return given.q.float(), given.k.float(), given.v.float()
+
+    def reply(self, step: int, request: Message) -> Tensor:
+        """See the base class."""
+        return attention(*request)
+
+
 class LayerService(Service):
     """One layer; P0 has the cached rows of the conversation so far."""
 
-    def __init__(self, work: Layer, seed: int) -> None:
-        self._work, self._seed = work, seed
+    def __init__(self, work: Layer, seed: int, functions: Functions) -> None:
+        self._work, self._seed, self._functions = work, seed, functions
         self._input = torch.empty(0)
         self._weights: LayerWeights | None = None
         self._cache: tuple[Tensor, Tensor] | None = None
@@ -166,29 +192,33 @@ class LayerService(Service):
         assert self._weights is not None
         work, spec = self._work, self._work.spec
         positions = torch.arange(work.kv_len - work.q_len, work.kv_len)
-        layer = LayerForward(spec, self._weights, EXACT, self._cache)
+        layer = LayerForward(spec, self._weights, self._functions, self._cache)
         return layer(request[0], rotary_tables(spec, positions) if spec.rotary else None)
 
 
 class GenerationService(Service):
     """A conversation: P0 keeps its cache, and picks as P1 asks."""
 
-    def __init__(self, work: Generation, seed: int, user: UserInput | None) -> None:
-        self._work, self._seed = work, seed
+    def __init__(
+        self, work: Generation, seed: int, user: UserInput | None, functions: Functions
+    ) -> None:
+        self._work, self._seed, self._functions = work, seed, functions
         self._user = user or UserInput()
         self._model: ModelForward | None = None
         self._pick: Picker | None = None
         self._logits = torch.empty(0)
         self._next: list[int] = []
+        self._step = 0  # P1's
 
     def load(self) -> None:
         """See the base class."""
         weights = model_weights(self._work, self._seed)
-        self._model = ModelForward(self._work.spec, weights, EXACT, torch.float32)
+        self._model = ModelForward(self._work.spec, weights, self._functions, torch.float32)
 
     def request(self, step: int) -> Message:
         """See the base class."""
         work = self._work
+        self._step = step
         if step == 0:
             drawn = self._user.prompt or prompt_tokens(work.spec, work.prompt_len, self._seed)
             self._next = list(drawn)
@@ -204,13 +234,17 @@ class GenerationService(Service):
         if step == 0 or self._pick is None:
             self._model.reset()
             self._pick = Picker(_sampling(request[1]))
-        self._logits = self._model.step(tokens).double()
-        return torch.tensor(self._pick(self._logits))
+        verified = steps(self._work)[step].kind == "verify"
+        rows = self._model.verify(tokens) if verified else self._model.step(tokens)[None]
+        self._logits = rows.double()
+        picked = [self._pick(row) for row in self._logits]
+        return torch.tensor(picked if verified else picked[0])
 
     def receive(self, answer: Tensor) -> None:
         """See the base class."""
-        if answer.dim() == 0:
-            self._next = [int(answer)]
+        if self._work.spec.family != "bert":
+            picked = answer.reshape(-1).tolist()
+            self._next = fed_tokens(self._work, self._step + 1, picked, self._seed)
 
     def aside(self) -> Message:
         """The logits."""
@@ -229,18 +263,22 @@ def _sampling(rule: Tensor) -> Sampling:
     return Sampling(temperature, int(top_k) or None, top_p, None if seed < 0 else int(seed))
 
 
-def service(workload: Workload, seed: int, user: UserInput | None) -> Service:
+def service(workload: Workload, seed: int, user: UserInput | None, approx: Approx) -> Service:
     """The service for `workload`."""
     match workload:
         case Argmax():
             return ArgmaxService(workload, seed)
         case Nonlinear():
-            return NonlinearService(workload, seed)
+            return NonlinearService(workload, seed, approx)
         case Linear():
             return LinearService(workload, seed)
+        case Attention():
+            return AttentionService(workload, seed)
         case Layer():
-            return LayerService(workload, seed)
+            return LayerService(workload, seed, FUNCTIONS[approx])
         case Generation():
-            return GenerationService(workload, seed, user)
+            return GenerationService(workload, seed, user, FUNCTIONS[approx])
+        case Bootstrapping():
+            raise Unsupported(NO_CIPHERTEXT)
         case _:
             assert_never(workload)

@@ -14,18 +14,18 @@ they cost nothing. q, k, v must stay below 2^10.
 Shapes: h heads in g groups that share a key head; q (h, n, w), k, v (h/g, n, w), s (h, n, L).
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-from baselines.puma.approx import FRAC
 from baselines.puma.context import Context
 from baselines.puma.cost import Cost
+from baselines.puma.functions import Weights
 from baselines.puma.multiply import matrix_product
-from baselines.puma.share import Share, Term, concatenate, encode
-from baselines.puma.softmax import softmax, softmax_cost
+from baselines.puma.round_scheduler import drive
+from baselines.puma.share import FRAC, Share, Term, concatenate, encode
 from baselines.puma.truncate import truncate, truncate_cost
+from protocols.party import Party
+from protocols.shares.primitives import Seen, SharedCache
 from protocols.transformer.rotary import rotate_half
 from protocols.transformer.spec import TransformerSpec
 
@@ -33,23 +33,43 @@ HIDDEN = -(1 << 20)
 ROTATION_FRAC = 16
 
 
-@dataclass
-class Cache:
+class Cache(SharedCache[Share]):
     """Keys and values of the tokens so far, (kv_heads, L, w) each at FRAC."""
 
-    keys: Share
-    values: Share
+    def __init__(self, party: Party, ctx: Context, spec: TransformerSpec, weights: Weights) -> None:
+        self._party, self._ctx, self._spec, self._weights = party, ctx, spec, weights
+        self.clear()
 
-    @classmethod
-    def empty(cls, spec: TransformerSpec) -> "Cache":
-        """No rows yet."""
-        none = torch.empty(spec.kv_heads, 0, spec.d_head, dtype=torch.int64)
-        return cls(Share(none, none, FRAC), Share(none, none, FRAC))
+    def clear(self) -> None:
+        """See the base class."""
+        none = torch.empty(self._spec.kv_heads, 0, self._spec.d_head, dtype=torch.int64)
+        self._keys = self._values = Share(none, none, FRAC)
 
-    def extend(self, keys: Share, values: Share) -> None:
-        """Append rows (kv_heads, n, w)."""
-        self.keys = concatenate([self.keys, keys], dim=1)
-        self.values = concatenate([self.values, values], dim=1)
+    def fill(self, k: Share, v: Share) -> None:
+        """See the base class."""
+        self._keys = concatenate([self._keys, k], dim=1)
+        self._values = concatenate([self._values, v], dim=1)
+
+    def scores(self, q: Share, k: Share, v: Share, seen: Seen) -> Share:
+        """See the base class. A key that is not seen has HIDDEN added to its score, where the softmax wants
+        that. 2 hops."""
+        heads, n, width = q.shape
+        self.fill(k, v)
+        length = self._keys.shape[1]
+        scores = matrix_product(q.reshape(self._spec.kv_heads, -1, width), self._keys)
+        scores = Term(scores.value.reshape(heads, n, length), scores.frac)
+        visible = seen(length)
+        if visible is not None and self._weights.low:
+            hidden = (~visible).to(torch.int64) * (HIDDEN << 2 * FRAC)
+            scores = self._ctx.add(scores, hidden)
+        return drive(self._party, truncate(self._ctx, scores, FRAC))
+
+    def weighted(self, p: Share) -> Share:
+        """See the base class. 2 hops."""
+        heads, n, length = p.shape
+        columns = self._values.each(lambda part: part.transpose(1, 2))
+        mixed = matrix_product(p.reshape(self._spec.kv_heads, -1, length), columns)
+        return drive(self._party, truncate(self._ctx, mixed, FRAC)).reshape(heads, n, -1)
 
 
 async def positioned(
@@ -73,28 +93,13 @@ async def positioned(
     return q, k, v
 
 
-async def attend(ctx: Context, q: Share, cache: Cache, seen: Tensor | None) -> Share:
-    """o (h, n, w) at FRAC over all cached rows; seen: bool (n, L) or None for all."""
-    heads, n, width = q.shape
-    groups, length = cache.keys.shape[:2]
-    scores = matrix_product(q.reshape(groups, -1, width), cache.keys)
-    scores = Term(scores.value.reshape(heads, n, length), scores.frac)
-    if seen is not None:
-        scores = ctx.add(scores, (~seen).to(torch.int64) * (HIDDEN << 2 * FRAC))
-    s = await truncate(ctx, scores, FRAC)
-    p = await softmax(ctx, s.reshape(heads * n, length))
-    columns = cache.values.each(lambda part: part.transpose(1, 2))
-    mixed = matrix_product(p.reshape(groups, -1, length), columns)
-    return (await truncate(ctx, mixed, FRAC)).reshape(heads, n, width)
-
-
 def positioned_cost(spec: TransformerSpec, n: int) -> Cost:
     """One truncation of q, k and v."""
     return truncate_cost(n * (spec.d_model + 2 * spec.d_kv))
 
 
-def attend_cost(spec: TransformerSpec, n: int, length: int) -> Cost:
+def attention_cost(spec: TransformerSpec, n: int, length: int, weights: Weights) -> Cost:
     """Scores, softmax, weighted sum."""
     rows = spec.n_heads * n
-    scores = truncate_cost(rows * length) + softmax_cost(rows, length)
+    scores = truncate_cost(rows * length) + weights.cost(rows, length)
     return scores + truncate_cost(n * spec.d_model)

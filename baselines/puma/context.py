@@ -11,6 +11,9 @@ The third role knows nothing of κ_i. A protocol draws all it needs from one key
 both holders, so that their streams stay in step whatever runs beside it.
 """
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor
 
@@ -20,12 +23,23 @@ from baselines.puma.share import Bits, Share, Term
 from protocols.arith.prg import KEY_BYTES, Prg, Stream
 from protocols.party import ROLES, Role
 
+NameStep = Callable[[str], AbstractContextManager[None]]
+
+
+def _nameless(name: str) -> AbstractContextManager[None]:
+    """Nobody asks for steps' names."""
+    return nullcontext()
+
 
 class Context:
-    """What a role needs to run protocols. `index` is i of P_i."""
+    """What a role needs to run protocols. `index` is i of P_i.
 
-    def __init__(self, role: Role, seed: int | None) -> None:
+    step: `Party.step`. Not for what runs in `together` with others: a message of several is of none.
+    """
+
+    def __init__(self, role: Role, seed: int | None, step: NameStep = _nameless) -> None:
         self.role: Role = role
+        self.step = step
         self.index = ROLES.index(role)
         self.before: Role = ROLES[self.index - 1]
         self.after: Role = ROLES[(self.index + 1) % 3]

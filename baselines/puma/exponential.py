@@ -9,15 +9,15 @@ error of the squarings (31 units of 2^-26) below an eighth of a unit of 2^-18.
 element from each role, 11 hops. Source: Puma (arXiv 2307.12533), section 4 (softmax).
 """
 
-from baselines.puma.approx import EXP_CLIP, EXP_SQUARINGS, FRAC, ULP
 from baselines.puma.bit_injection import to_ring, weighted_cost
 from baselines.puma.compare import sign, sign_cost
 from baselines.puma.context import Context
 from baselines.puma.cost import Cost
 from baselines.puma.multiply import multiply, reshare_cost
 from baselines.puma.round_scheduler import together
-from baselines.puma.share import Share
+from baselines.puma.share import FRAC, ULP, Share
 from baselines.puma.truncate import multiply_truncate, truncate_cost
+from protocols.shares.approximations import EXP_CLIP, EXP_SQUARINGS
 
 WORKING_FRAC = 26
 

@@ -23,11 +23,10 @@ from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
-from baselines.puma.approx import FRAC
 from baselines.puma.context import Context
 from baselines.puma.cost import Cost
 from baselines.puma.norm import Affine
-from baselines.puma.share import Share, Term, encode
+from baselines.puma.share import FRAC, Share, Term, encode
 from baselines.puma.share_and_reveal import give, give_cost
 from protocols.arith import ring
 from protocols.transformer.weights import Linear, Norm
@@ -37,7 +36,7 @@ BLOCK_ELEMENTS = 1 << 21
 
 
 @dataclass(frozen=True)
-class SharedLinear:
+class WeightShares:
     """A role's part of one linear layer: weight int64 (m, 2k), bias at 2·FRAC or None."""
 
     weight: Tensor
@@ -60,7 +59,7 @@ class SharedLinear:
 
 async def share_linear(
     ctx: Context, shape: tuple[int, int], plain: Linear | None, biased: bool = True
-) -> SharedLinear:
+) -> WeightShares:
     """Share a layer of `shape` (m, k); P0 passes it."""
     m, k = shape
     weight = torch.empty(m, 2 * k, dtype=torch.int64)
@@ -72,9 +71,9 @@ async def share_linear(
         torch.add(part.first, part.second, out=weight[low:high, :k])
         weight[low:high, k:] = part.first
     if not biased:
-        return SharedLinear(weight)
+        return WeightShares(weight)
     bias = None if plain is None else _bias(plain, m)
-    return SharedLinear(weight, await give(ctx, OWNER, bias, (m,), 2 * FRAC))
+    return WeightShares(weight, await give(ctx, OWNER, bias, (m,), 2 * FRAC))
 
 
 def _bias(plain: Linear, m: int) -> Tensor:

@@ -2,12 +2,11 @@
 
 import os
 
-from baselines.puma.generation import share_model_cost
-from baselines.puma.layer import share_layer_cost
-from baselines.puma.linear import share_linear_cost
+from baselines.puma.options import PumaOptions
+from baselines.puma.primitives import PumaCosts
 from protocols.errors import Unsupported
 from protocols.party import P0, P1
-from protocols.workload import Generation, Layer, Linear, Workload
+from protocols.workload import Workload
 
 PARTIES = 3
 USABLE = 0.8  # of the memory; the rest is for the system, activations and P0's plain weights
@@ -15,15 +14,7 @@ USABLE = 0.8  # of the memory; the rest is for the system, activations and P0's 
 
 def weight_bytes(workload: Workload) -> int:
     """Two parts of 8 bytes for each weight, at each party."""
-    if isinstance(workload, Layer):
-        given = share_layer_cost(workload.spec)
-    elif isinstance(workload, Linear):
-        given = share_linear_cost(workload.d_out, workload.d_in)
-    elif isinstance(workload, Generation):
-        given = share_model_cost(workload)
-    else:
-        return 0
-    return 2 * given.payload_bytes[P0, P1]
+    return 2 * PumaCosts(PumaOptions()).of(workload).prepared.payload_bytes[P0, P1]
 
 
 def check_memory(workload: Workload) -> None:

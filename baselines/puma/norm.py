@@ -15,14 +15,13 @@ Source: Puma (arXiv 2307.12533), section 4.
 
 from dataclasses import dataclass
 
-from baselines.puma.approx import FRAC
 from baselines.puma.context import Context
 from baselines.puma.cost import NOTHING, Cost
 from baselines.puma.highest_bit import Window
 from baselines.puma.multiply import reshare, reshare_cost, square_sum
 from baselines.puma.round_scheduler import together
 from baselines.puma.rsqrt import Scales, rsqrt, rsqrt_cost
-from baselines.puma.share import Share
+from baselines.puma.share import FRAC, Share
 from baselines.puma.truncate import multiply_truncate, truncate, truncate_cost
 
 CENTRED_FRAC = 26

@@ -17,15 +17,15 @@ learns anything. Source: Puma (arXiv 2307.12533), section 4 (GeLU).
 
 import torch
 
-from baselines.puma.approx import FRAC, ULP, Piecewise, Polynomial
 from baselines.puma.bit_injection import to_ring, weighted_cost
 from baselines.puma.compare import sign, sign_cost
 from baselines.puma.context import Context
 from baselines.puma.cost import Cost
 from baselines.puma.multiply import product
 from baselines.puma.round_scheduler import together
-from baselines.puma.share import Share, combine, concatenate
+from baselines.puma.share import FRAC, ULP, Share, combine, concatenate
 from baselines.puma.truncate import multiply_truncate, truncate, truncate_cost
+from protocols.shares.approximations import Piecewise, Polynomial
 
 COEFFICIENT_FRAC = 28
 _POWERS = (1, 2, 3, 4, 6)

@@ -12,14 +12,14 @@ products c; c·w; y and e² together; y; the result: 6·128 bits an element from
 Source: Goldschmidt division, as in SPU and Catrina, Saxena (FC 2010).
 """
 
-from baselines.puma.approx import FRAC, RECIPROCAL_START
 from baselines.puma.context import Context
 from baselines.puma.cost import Cost
 from baselines.puma.highest_bit import Window, normalize, normalize_cost, normalize_signed
 from baselines.puma.multiply import multiply, product, reshare_cost
 from baselines.puma.round_scheduler import together
-from baselines.puma.share import Share, Term
+from baselines.puma.share import FRAC, Share, Term
 from baselines.puma.truncate import multiply_truncate, truncate, truncate_cost
+from protocols.shares.approximations import RECIPROCAL_START
 
 WORKING_FRAC = 29
 RESULT_FRAC = 28  # of y before F scales it

@@ -10,13 +10,13 @@ element from each role, 10 hops, after 1 normalisation with two tables. Source: 
 
 from dataclasses import dataclass
 
-from baselines.puma.approx import FRAC, RSQRT
 from baselines.puma.context import Context
 from baselines.puma.cost import Cost
 from baselines.puma.highest_bit import Window, normalize, normalize_cost
 from baselines.puma.multiply import product
-from baselines.puma.share import Share, Term, combine, concatenate
+from baselines.puma.share import FRAC, Share, Term, combine, concatenate
 from baselines.puma.truncate import multiply_truncate, truncate, truncate_cost
+from protocols.shares.approximations import RSQRT
 
 WORKING_FRAC = 30
 COEFFICIENT_FRAC = 26

@@ -17,6 +17,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+FRAC = 18  # fractional bits of every shared value outside a primitive
+ULP = 2.0**-FRAC
+
 
 def encode(x: Tensor, frac: int) -> Tensor:
     """Fixed point: round(x · 2^frac), int64."""

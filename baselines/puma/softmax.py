@@ -10,14 +10,13 @@ Costs: the sum of the steps'. A row of n takes 10·⌈log2 n⌉ + 33 + ⌈log2 b
 Source: Puma (arXiv 2307.12533), section 4.
 """
 
-from baselines.puma.approx import FRAC
 from baselines.puma.context import Context
 from baselines.puma.cost import Cost
 from baselines.puma.exponential import WORKING_FRAC, neg_exp, neg_exp_cost
 from baselines.puma.highest_bit import Window
 from baselines.puma.maximum import row_maximum, row_maximum_cost
 from baselines.puma.reciprocal import reciprocal, reciprocal_cost
-from baselines.puma.share import Share
+from baselines.puma.share import FRAC, Share
 from baselines.puma.truncate import multiply_truncate, truncate_cost
 
 RECIPROCAL_FRAC = 30
@@ -25,11 +24,15 @@ RECIPROCAL_FRAC = 30
 
 async def softmax(ctx: Context, x: Share) -> Share:
     """x (rows, n) at FRAC → the same shape and scale."""
-    largest = await row_maximum(ctx, x)
-    e = await neg_exp(ctx, x - largest, WORKING_FRAC)
+    with ctx.step("maximum"):
+        largest = await row_maximum(ctx, x)
+    with ctx.step("exponential"):
+        e = await neg_exp(ctx, x - largest, WORKING_FRAC)
     total = e.each(lambda part: part.sum(1, keepdim=True))
-    r = await reciprocal(ctx, total, _window(x.shape[1]), RECIPROCAL_FRAC, signed=False)
-    return await multiply_truncate(ctx, e, r, WORKING_FRAC + RECIPROCAL_FRAC - FRAC)
+    with ctx.step("reciprocal"):
+        r = await reciprocal(ctx, total, _window(x.shape[1]), RECIPROCAL_FRAC, signed=False)
+    with ctx.step("product"):
+        return await multiply_truncate(ctx, e, r, WORKING_FRAC + RECIPROCAL_FRAC - FRAC)
 
 
 def _window(n: int) -> Window:

@@ -4,14 +4,13 @@ from functools import lru_cache
 
 import torch
 
-from baselines.puma.approx import FRAC
 from baselines.puma.context import Context
 from baselines.puma.embedding import one_hot
-from baselines.puma.functions import FUNCTIONS
-from baselines.puma.linear import SharedLinear
+from baselines.puma.functions import functions
+from baselines.puma.linear import WeightShares
 from baselines.puma.maximum import argmax
 from baselines.puma.round_scheduler import rehearse
-from baselines.puma.share import Share
+from baselines.puma.share import FRAC, Share
 from protocols.party import ROLES
 
 
@@ -25,8 +24,8 @@ async def _tour(ctx: Context) -> None:
     await ctx.establish()
     zeros = torch.zeros(2, 3, dtype=torch.int64)
     x = Share(zeros, zeros, FRAC)
-    for function in FUNCTIONS.values():
+    for function in functions().values():
         await function.run(ctx, x)
     await argmax(ctx, x.flat())
     ids = torch.zeros(2, dtype=torch.int64)
-    SharedLinear(torch.zeros(3, 4, dtype=torch.int64)).rows(await one_hot(ctx, ids, 2, 3))
+    WeightShares(torch.zeros(3, 4, dtype=torch.int64)).rows(await one_hot(ctx, ids, 2, 3))

@@ -8,7 +8,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from harness.cli.verb_run import compose_points
-from harness.config.schema import GenerateConfig, RunConfig
+from harness.config.experiments import GenerateConfig
+from harness.config.schema import RunConfig
 from harness.errors import ConfigError, GateFailure
 from harness.gate import outputs, self_test
 from harness.gate.baseline import Baseline, Row, default_rows, load

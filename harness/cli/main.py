@@ -1,38 +1,40 @@
 """The command line: verbs, exit codes, and errors in one line."""
 
 import argparse
-import os
-import signal
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from itertools import pairwise
 from typing import NoReturn
 
-from harness.cli.plain_text import make_output_robust
+from harness.cli.standard_streams import make_output_robust, unwritten
 from harness.errors import ConfigError, unknown
+from harness.machine.interrupts import caught, end_in_good_order
 from harness.version import version
 
 OK, RUN_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 VERBS = {
     "run": "run one configuration, or with -m a sweep",
     "show": "show stored records as tables, pivots, JSON, CSV or Parquet",
+    "compare": "compare two sets of records: folders, files, or commits",
     "list": "list systems, experiments, networks, models, …; explain one, or a key",
     "report": "draw the figures from stored records",
+    "published": "show published numbers, also on another network",
     "calibrate": "measure the links of a network",
     "doctor": "check what this machine can do",
-    "demo": "run a small sweep, show it and draw it",
+    "reproduce": "run a paper's experiments and say which claims held",
+    "peers": "install original implementations of others, to stand beside ours",
     "docker": "build the image of runner=docker",
     "join": "be one party of runs with runner=remote",
     "replay": "predict traced runs on other networks",
+    "timeline": "write one evaluation of a traced run for a trace viewer",
     "gate": "compare with a baseline; fail only for a real regression",
     "completion": "print a script for completion in bash, zsh or fish",
 }
 EPILOGUE = """\
 first steps:
   permbench doctor                      is this machine fit?
-  permbench demo                        a small sweep, its tables and figures
+  permbench reproduce --quick           three systems side by side, in minutes
   permbench run experiment.n=10000      one run; see permbench run --help
 
 exit codes: 0 done; 1 a run failed or gave a wrong answer; 2 bad input; 130 interrupted
@@ -77,36 +79,40 @@ def make_parser(verb: str | None = None) -> Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    verb = next((argument for argument in arguments if not argument.startswith("-")), None)
     try:
-        _interruptible()
+        end_in_good_order()
         make_output_robust()
-        if not arguments:
-            make_parser().print_help()
-            return OK
-        args = _parse(arguments, verb)
-        code: int = import_module(f"harness.cli.verb_{args.verb}").run(args)
-        sys.stdout.flush()
-    except ConfigError as error:
-        print(f"permbench: {error}", file=sys.stderr)
-        return BAD_INPUT
-    except KeyboardInterrupt:
+        code = _run(list(sys.argv[1:] if argv is None else argv))
+        if error := unwritten():
+            print(f"permbench: standard output: {error.strerror}", file=sys.stderr)
+            return code or RUN_FAILED
+    except (KeyboardInterrupt, Exception) as error:
+        if not caught() and not isinstance(error, KeyboardInterrupt):
+            return _said(error)
+        # Libraries make other exceptions of an interrupt that falls into their imports.
         print("permbench: interrupted", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output (head, less) has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
     return code
 
 
-def _interruptible() -> None:
-    """Ctrl-C and SIGTERM end a run in good order, also in a shell that starts jobs with Ctrl-C
-    ignored."""
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.default_int_handler)
+def _said(error: Exception) -> int:
+    """The exit code of an error that a line explains; raises any other."""
+    if isinstance(error, ConfigError):
+        print(f"permbench: {error}", file=sys.stderr)
+        return BAD_INPUT
+    if isinstance(error, OSError) and error.filename is not None:  # of a file, not of this program
+        print(f"permbench: {error.filename}: {error.strerror}", file=sys.stderr)
+        return RUN_FAILED
+    raise error
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments:
+        make_parser().print_help()
+        return OK
+    args = _parse(arguments, next((each for each in arguments if not each.startswith("-")), None))
+    code: int = import_module(f"harness.cli.verb_{args.verb}").run(args)
+    return code
 
 
 def _parse(arguments: Sequence[str], verb: str | None) -> argparse.Namespace:

@@ -6,10 +6,12 @@ from pathlib import Path
 
 from harness.cli.verb_run import compose_points
 from harness.machine.capabilities import require
+from harness.machine.interrupts import deferred
 from harness.progress import make_progress
 from harness.records import store
 from harness.records.record import OUTSIDE, REMEDY, Record
-from harness.report.link_tables import CALIBRATION, print_links
+from harness.records.record_schema import CALIBRATION
+from harness.report.link_tables import print_links
 
 EXAMPLES = """\
 examples:
@@ -34,14 +36,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, print the table, save the record."""
-    from harness.measure.session import Session  # noqa: PLC0415 - torch is slow to import
+    from harness.measure import unsaved  # noqa: PLC0415 - torch is slow to import
+    from harness.measure.session import Session  # noqa: PLC0415
 
     (config,) = compose_points(args.arguments, multirun=False)
     store.check_writable(Path(config.results_dir))
     require(config)
     progress = make_progress()
     try:
-        with Session() as session:
+        with deferred(), Session() as session:
             found = session.calibrate(config, progress)
     finally:
         progress.close()
@@ -49,7 +52,11 @@ def run(args: argparse.Namespace) -> int:
     print_links([record])
     if (record.error or "").startswith(OUTSIDE):
         print(REMEDY)
-    print(f"saved in {store.save(Path(config.results_dir), record)}")
+    if path := unsaved.keep_record(Path(config.results_dir), record):
+        print(f"saved in {path}")
+    unsaved.finish()
+    if unsaved.any_left():
+        return 1
     return 0 if record.status == "ok" and record.network.within_tolerance else 1
 
 

@@ -1,13 +1,22 @@
-"""`permbench docker`: the image that containers of runner=docker are made of."""
+"""`permbench docker`: the image of runner=docker, and Compose files for it."""
 
 import argparse
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
-from harness.errors import RunnerError
+from harness.errors import ConfigError, RunnerError, rejected
 from harness.machine.docker_daemon import connect, default_tag
 from harness.runners.docker_image.build import BASE_TAG, build_image, collect_wheels, make_base
+from harness.runners.docker_image.compose_file import FILE, TC_FILE, compose_files
+from protocols.party import ALL_ROLES
 
+MOST = len(ALL_ROLES)
+COMPOSE_EXAMPLES = """\
+examples:
+  permbench docker compose 10 --folder ten
+  cd ten; PERMBENCH_RUN="system=…" docker compose up --abort-on-container-exit --exit-code-from harness
+"""
 EXAMPLES = f"""\
 examples:
   permbench docker build                              on the base image of the Dockerfile
@@ -38,16 +47,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     build.add_argument("--wheels", action="store_true", help="collect wheels/ first")
     build.add_argument("--tag", default=default_tag(), help="its name (%(default)s)")
+    compose = arguments.add_parser("compose", help="write Compose files", formatter_class=raw)
+    compose.description = (
+        f"Write {FILE}, which serves Docker Compose and a Swarm, and {TC_FILE}, for shaper=tc beside it, "
+        "for runs of a system with so many roles. The head of the file says how to use it."
+    )
+    compose.epilog = COMPOSE_EXAMPLES
+    compose.add_argument("roles", type=int, metavar="ROLES", help=f"how many, 2 to {MOST}")
+    compose.add_argument(
+        "--folder", type=Path, default=Path(), metavar="FOLDER", help="where to (here)"
+    )
+    compose.add_argument("--force", action="store_true", help="replace files that are there")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Build, with a line for each step."""
+    """Build, with a line for each step, or write the files."""
+    if args.argument == "compose":
+        return _write_compose(args.roles, args.folder, args.force)
     try:
         for line in _build(args):
             print(line, flush=True)
     except RunnerError as error:
         print(f"permbench: {error}", file=sys.stderr)
         return 1
+    return 0
+
+
+def _write_compose(roles: int, folder: Path, force: bool) -> int:
+    if not 2 <= roles <= MOST:
+        raise rejected("ROLES", roles, f"a whole number from 2 to {MOST}")
+    files = {folder / name: text for name, text in compose_files(ALL_ROLES[:roles]).items()}
+    if not folder.is_dir():
+        raise rejected("--folder", str(folder), "a folder")
+    if there := [path for path in files if path.exists() and not force]:
+        raise ConfigError(str(there[0]), "is there already; --force replaces it")
+    for path, text in files.items():
+        path.write_text(text)
+        print(path)
     return 0
 
 

@@ -4,11 +4,13 @@ import argparse
 
 from harness.errors import ConfigError, rejected
 from harness.transport.handshake import SECRET_BYTES, SECRET_VARIABLE
+from protocols.party import ALL_ROLES
 
 EXAMPLES = f"""\
 examples:
+  umask 077                                nobody else may read what follows
   openssl rand -hex {SECRET_BYTES} > P0.secret       a secret for each role, on its host alone; the
-                                           harness has a file with all three, in order
+                                           harness has a file with all of them, in order
   permbench run runner=remote runner.listen=0.0.0.0:7700 runner.secret_file=all.secret
   permbench join P0 harness.example:7700 --secret-file P0.secret     and so on, one for each role
 """
@@ -21,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "waits for the next."
     )
     parser.epilog = EXAMPLES
-    parser.add_argument("role", choices=("P0", "P1", "P2"))
+    parser.add_argument("role", choices=ALL_ROLES, metavar="ROLE", help="P0 to P15")
     parser.add_argument("address", metavar="HOST:PORT", help="where the harness listens")
     parser.add_argument(
         "--secret-file",

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.cli.verb_run import session
 from harness.machine.capabilities import require
+from harness.machine.interrupts import deferred
 from harness.measure import sweep as runs
 from harness.progress import make_progress
 from harness.records import store
@@ -187,6 +188,7 @@ def _validate(arguments: ReplayArguments) -> int:
     """Measure what is predicted; 1 if a run failed."""
     from harness.config.config_hash import restored  # noqa: PLC0415
     from harness.measure import replay_validation as validate  # noqa: PLC0415
+    from harness.measure import unsaved  # noqa: PLC0415
     from harness.replay.traced_runs import find_traced_runs  # noqa: PLC0415
     from harness.report.tables import print_fitting  # noqa: PLC0415
 
@@ -199,12 +201,12 @@ def _validate(arguments: ReplayArguments) -> int:
         for traced_run in traced_runs
     ]
     for config in (config for _, configs in plans for config in configs):
-        store.check_writable(Path(config.results_dir))
+        store.check_writable(runs.path_of(config).parent)
         require(config)
     compared, records = [], []
     progress = make_progress()
     try:
-        with session() as measures:
+        with deferred(), session() as measures:
             for number, (traced_run, configs) in enumerate(plans, start=1):
                 progress.run(
                     number, len(plans), f"{traced_run.label} on {len(configs) - 1} networks"
@@ -217,6 +219,7 @@ def _validate(arguments: ReplayArguments) -> int:
                 compared += points
                 progress.done(f"{traced_run.label}: {validate.summary(points)}")
     finally:
+        unsaved.finish()
         progress.close()
     print_fitting([validate.table_of(compared)])
     for record in (record for record in records if record.status != "ok"):

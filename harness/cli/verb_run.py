@@ -11,6 +11,7 @@ from harness.config.config_hash import config_hash
 from harness.config.schema import RunConfig
 from harness.machine.capabilities import require
 from harness.measure import sweep as runs
+from harness.measure.turn_groups import alone, turn_groups
 from harness.progress import Progress, make_progress
 from harness.records.record import Record
 
@@ -102,7 +103,8 @@ def _source(plan: runs.Plan, call: Call, progress: Progress) -> runs.Measured:
         from harness.machine.resource_check import require_resources  # noqa: PLC0415 - torch is slow to import
 
         require_resources(checked)
-    return runs.measured_here(plan, session, progress)
+    interleaved = call.config.sweep.order == "interleaved"
+    return runs.measured_here(plan, session, progress, turn_groups if interleaved else alone)
 
 
 def show(records: Sequence[Record]) -> None:

@@ -13,6 +13,7 @@ from harness.config.schema import RunConfig
 from harness.errors import ConfigError, unknown
 from harness.records import export, store
 from harness.records import query as rows
+from harness.records.dataframe import operator_rows
 from harness.records.record import Record, Status
 from harness.records.selection import newest
 
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 ID = re.compile("[0-9a-f]{4,16}")
 DEFAULT_DIR = str(RunConfig.results_dir)
-HOW_TO = "make one with: permbench run, or permbench demo"
+HOW_TO = "make one with: permbench run, or permbench reproduce --quick"
+HOW_TO_TRACE = "make one with: permbench run … trace=true (force=true, if it was made without)"
 EXAMPLES = """\
 examples:
   permbench show experiment=layer
@@ -29,6 +31,7 @@ examples:
   permbench show system=permllm network=permllm-wan,puma status=ok
   permbench show --pivot system network experiment=layer model=gpt2
   permbench show --pivot model,kv_len system --value bytes
+  permbench show --by operator 3f9c               of a traced run: norm, softmax, …, by role
   permbench show --format csv experiment.n=10000 > argmax.csv
   permbench show --format latex --output layer.tex experiment=layer
   permbench show --format parquet --output results.parquet
@@ -36,8 +39,8 @@ examples:
 DOCUMENTS = ("markdown", "latex")  # harness.report.text_table.FORMS, and
 # harness.report.values.VALUES, which are slow to import
 VALUES = (
-    "online", "offline", "prepare", "sum", "steady_state", "first_token", "per_token", "bytes",
-    "hops", "error", "exact_error",
+    "online", "offline", "prepare", "sum", "steady_state", "first_token", "per_token", "verify_pass",
+    "bytes", "hops", "slowdown", "error", "exact_error",
 )  # fmt: skip
 
 
@@ -60,6 +63,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--all", action="store_true", help="also results that newer ones of the same run replace"
     )
     parser.add_argument("--steps", action="store_true", help="token by token, of whole models")
+    parser.add_argument(
+        "--by",
+        choices=("operator",),
+        help="of traced runs (trace=true): time, bytes and hops of each operator and role",
+    )
     parser.add_argument(
         "--pivot",
         nargs=2,
@@ -95,10 +103,15 @@ def run(args: argparse.Namespace) -> int:
     ids = [text for text in filters if ID.fullmatch(text)]
     others = [text for text in filters if text not in ids]
     records = chosen(folder, others, ids, args.all)
+    if args.by:
+        _check_by(args)
+        records = [record for record in records if record.operators is not None]
     if args.format != "table":
-        _export(_content(records, args), args.output)
+        export_content(_content(records, args), args.output)
     elif not records:
-        print(empty_message(folder, filters))
+        print(empty_message(folder, filters, traced=bool(args.by)))
+    elif args.by:
+        _print_operators(records)
     elif ids:
         _print_whole(records)
     elif args.pivot:
@@ -157,6 +170,18 @@ def _check_names(filters: Mapping[str, Collection[str]], records: Sequence[Recor
                 raise unknown(group, f"nothing is called {value}", names, of=value)
 
 
+def _check_by(args: argparse.Namespace) -> None:
+    """Raise ConfigError where two forms are asked for."""
+    if args.pivot or args.steps:
+        raise ConfigError("--by", f"not with --{'pivot' if args.pivot else 'steps'}")
+
+
+def _print_operators(records: Sequence[Record]) -> None:
+    from harness.report.operator_tables import print_operators  # noqa: PLC0415 - as tables
+
+    print_operators(records)
+
+
 def _print_whole(records: Sequence[Record]) -> None:
     from harness.report.record_page import print_record  # noqa: PLC0415 - not for JSON and CSV
 
@@ -200,6 +225,8 @@ def _content(records: Sequence[Record], args: argparse.Namespace) -> bytes:
     """The chosen records, or their pivots, in the format asked for."""
     if args.format in DOCUMENTS:
         return _document(records, args).encode()
+    if args.by:
+        return export.encoded([row for r in records for row in operator_rows(r)], args.format)
     if args.pivot:
         from harness.report.pivot import flat_rows  # noqa: PLC0415
 
@@ -212,20 +239,24 @@ def _content(records: Sequence[Record], args: argparse.Namespace) -> bytes:
 
 def _document(records: Sequence[Record], args: argparse.Namespace) -> str:
     """Their tables, in Markdown or LaTeX."""
+    from harness.report.operator_tables import operator_tables  # noqa: PLC0415
     from harness.report.pivot import table_of  # noqa: PLC0415
     from harness.report.tables import record_tables  # noqa: PLC0415
     from harness.report.text_table import written  # noqa: PLC0415
 
     if not records:
         print("no record", file=sys.stderr)
-    if args.pivot:
+    if args.by:
+        found = list(operator_tables(records))
+    elif args.pivot:
         found = [table_of(pivot, args.value) for pivot in _pivots(records, args.pivot)]
     else:
         found = list(record_tables(records, args.steps))
     return written(found, args.format)
 
 
-def _export(content: bytes, output: str | None) -> None:
+def export_content(content: bytes, output: str | None) -> None:
+    """Print `content`, or write it to a file. Raises ConfigError."""
     if output is None:
         print(content.decode(), end="")
         return
@@ -235,7 +266,10 @@ def _export(content: bytes, output: str | None) -> None:
         raise ConfigError("--output", f"{output}: {error.strerror}") from None
 
 
-def empty_message(folder: Path, filters: Collection[str]) -> str:
-    """Why there is nothing to show, and what to do."""
+def empty_message(folder: Path, filters: Collection[str], traced: bool = False) -> str:
+    """Why there is nothing to show, and what to do. traced: only records with operators were asked
+    for."""
     with_what = f" with {' '.join(filters)}" if filters else ""
+    if traced:
+        return f"no record in {folder}{with_what} has operators; {HOW_TO_TRACE}"
     return f"no record in {folder}{with_what}; {HOW_TO}"

@@ -12,7 +12,7 @@ LAUNCHERS = {
     LOCAL: "jobs on this machine, all at once: to try a launcher",
     SLURM: "jobs of a Slurm cluster, through sbatch",
 }
-ORDERS = ("given", "shuffled")
+ORDERS = ("interleaved", "grid", "shuffled")
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,12 @@ class SweepConfig:
     """How the runs of a sweep are gone through."""
 
     order: str = field(
-        default="given",
-        metadata=doc("order of the runs, as given or drawn by sweep.seed", " or ".join(ORDERS)),
+        default="interleaved",
+        metadata=doc(
+            "order of the runs; interleaved: as given, but runs that differ in the system alone in turns, "
+            "evaluation by evaluation; grid: one after the other, as given; shuffled: drawn by sweep.seed",
+            ", ".join(ORDERS),
+        ),
     )
     seed: int = field(default=1, metadata=doc("what decides a shuffled order"))
     jobs: int = field(

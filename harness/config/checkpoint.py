@@ -3,7 +3,8 @@
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from harness.config.schema import GenerateConfig, ModelConfig, RunConfig
+from harness.config.experiments import GenerateConfig, ModelConfig
+from harness.config.schema import RunConfig
 from harness.errors import ConfigError, rejected
 
 

@@ -18,16 +18,18 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from harness.config.checkpoint import resolve
+from harness.config.experiments import EXPERIMENTS
 from harness.config.groups import CONF_DIR, GROUPS
 from harness.config.hydra_errors import explain
 from harness.config.network import canonical_links
 from harness.config.overrides import check_single, parse
+from harness.config.program_files import with_program
 from harness.config.runners import RUNNERS, with_checkpoint, with_tls
-from harness.config.schema import EXPERIMENTS, RunConfig
+from harness.config.schema import RunConfig
 from harness.config.systems import system_schema
 from harness.config.validate import validate
 from harness.errors import ConfigError
-from harness.registry import OURS
+from harness.registry import BROUGHT
 
 
 def compose_run(texts: Sequence[str], conf_dir: Path = CONF_DIR) -> RunConfig:
@@ -56,7 +58,7 @@ def _compose(
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise explain(error, overrides, conf_dir) from error
     config = resolve(replace(config, network=canonical_links(config.network)))
-    return validate(with_tls(with_checkpoint(config)))
+    return with_program(validate(with_tls(with_checkpoint(config))))
 
 
 def _node(overrides: Sequence[Override], bases: dict[tuple[str, ...], DictConfig]) -> DictConfig:
@@ -81,13 +83,13 @@ def _register() -> None:
         store.store(group="experiment", name=f"{name}_schema", node=open_schema(schema))
     for name, runner in RUNNERS.items():
         store.store(group="runner", name=f"{name}_schema", node=open_schema(runner))
-    for name in OURS:
+    for name in BROUGHT:
         store.store(group="system", name=f"{name}_schema", node=open_schema(system_schema(name)))
 
 
 def _register_system(name: str) -> None:
     """Systems of other packages have no file in conf/ and are imported when they are chosen."""
-    if name in OURS:
+    if name in BROUGHT:
         return
     try:
         node = open_schema(system_schema(name))

@@ -7,12 +7,14 @@ from dataclasses import asdict, fields, is_dataclass
 from functools import cache
 from typing import Any, TypeVar, get_type_hints
 
+from harness.config.experiments import EXPERIMENTS
 from harness.config.runners import RUNNERS
-from harness.config.schema import EXPERIMENTS, RunConfig, RunnerConfig
+from harness.config.schema import RunConfig, RunnerConfig
 from harness.config.systems import system_schema
 from harness.errors import ConfigError
-from harness.registry import OURS
-from protocols.options import NO_EFFECT
+from harness.registry import OPERATORS, OURS
+from protocols.options import NEWER, NO_EFFECT
+from protocols.party import ALL_ROLES, ROLES
 
 # Keys that cannot change a number, with all that lies under them: where results go and why they are
 # measured (again), what is looked at before, how long to wait, whether a link outside tolerance ends a
@@ -32,6 +34,7 @@ QUIET_KEYS = (
 )
 
 
+@cache
 def is_quiet(key: str) -> bool:
     """Whether a dotted key cannot change a number."""
     known = any(key == quiet or key.startswith(f"{quiet}.") for quiet in QUIET_KEYS)
@@ -41,7 +44,7 @@ def is_quiet(key: str) -> bool:
 @cache
 def _options_without_effect() -> frozenset[str]:
     """The keys of our systems' options that say so."""
-    options = (option for _, kind in OURS.values() for option in fields(kind))
+    options = (option for _, kind in (OURS | OPERATORS).values() for option in fields(kind))
     return frozenset(
         f"system.{option.name}" for option in options if option.metadata.get(NO_EFFECT)
     )
@@ -52,6 +55,17 @@ def resolved(config: RunConfig) -> dict[str, Any]:
     return asdict(config)
 
 
+def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one mapping with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in data.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
 def config_hash(config: RunConfig) -> str:
     """16 hex digits over every key that can change a number."""
     data = resolved(config)
@@ -59,8 +73,14 @@ def config_hash(config: RunConfig) -> str:
         group, _, inner = key.rpartition(".")
         (data[group] if group else data).pop(inner, None)
     for option in fields(system_schema(config.system.name)):
-        if option.metadata.get(NO_EFFECT):
+        given = data["system"][option.name]
+        as_before = option.metadata.get(NEWER) and given == option.default
+        if as_before or option.metadata.get(NO_EFFECT):
             del data["system"][option.name]
+    for role in ALL_ROLES[len(ROLES) :]:
+        cores = data["runner"].get("cpus", {})
+        if cores.get(role, "") is None:
+            del cores[role]  # as before there were more than three roles
     if data["key_seed"] is None:
         del data["key_seed"]  # keys of the operating system, as in records from before that key
     if not data["trace"]:

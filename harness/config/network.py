@@ -2,21 +2,16 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
-from itertools import permutations
-from typing import TYPE_CHECKING, Any
+from itertools import permutations, product
+from typing import Any, cast
 
 from harness.errors import ConfigError, rejected, unknown
 from netem.profile import LinkProfile
 from protocols.options import doc
+from protocols.party import ALL_ROLES, ROLES, Role
 
-if TYPE_CHECKING:
-    from protocols.party import Role
-
-ROLE_NAMES: "tuple[Role, ...]" = ("P0", "P1", "P2")
-DIRECTIONS: "dict[str, tuple[Role, Role]]" = {
-    f"{a}>{b}": (a, b) for a, b in permutations(ROLE_NAMES, 2)
-}
-
+Pair = tuple[Role, Role]
+SIDE = f"one role of {ALL_ROLES[0]} to {ALL_ROLES[-1]}, or several joined by +"
 
 RTT = doc("round-trip time, ms", "a number ≥ 0")
 RATE = doc("rate of each direction, Mbit/s; null: unlimited", "a number > 0 or null")
@@ -74,7 +69,8 @@ class NetworkConfig:
     links: dict[str, dict[str, Any]] = field(
         default_factory=dict,
         metadata=doc(
-            "single directions that differ, each with delay_ms, rate_mbit, jitter_ms, loss",
+            "directions that differ, each with delay_ms, rate_mbit, jitter_ms, loss; "
+            "in a file P0+P3>P1 is from P0 and from P3, where a run has them",
             "network.links.P1_P0.delay_ms=5 …",
         ),
     )
@@ -83,18 +79,46 @@ class NetworkConfig:
         """The link between roles that are online."""
         return LinkConfig(self.rtt_ms, self.rate_mbit, self.jitter_ms, self.loss)
 
-    def profiles(self, online_roles: "Collection[Role]") -> "dict[tuple[Role, Role], LinkProfile]":
-        """The profile of every ordered pair of roles.
+    def profiles(
+        self, online_roles: Collection[Role], roles: Collection[Role] = ROLES
+    ) -> dict[Pair, LinkProfile]:
+        """The profile of every ordered pair of `roles`.
 
         Two online roles get the main link, a pair with another role the dealer's; `links` replaces
-        single directions.
+        directions. Raises ConfigError for a direction between two single roles that are not both there.
         """
-        links = {name: DirectionConfig(**values) for name, values in self.links.items()}
+        links = self._directions(roles)
         main, dealer = self.main_link().direction(), self.dealer.direction()
         return {
-            pair: links.get(name, main if set(pair) <= set(online_roles) else dealer).profile()
-            for name, pair in DIRECTIONS.items()
+            pair: links.get(pair, main if set(pair) <= set(online_roles) else dealer).profile()
+            for pair in permutations(roles, 2)
         }
+
+    def _directions(self, roles: Collection[Role]) -> dict[Pair, DirectionConfig]:
+        """Those of `links`. One between two single roles counts before those of several roles, which
+        say where roles stand if there are any: of them what `roles` has is taken."""
+        singles: dict[Pair, DirectionConfig] = {}
+        several: dict[Pair, DirectionConfig] = {}
+        for name, values in self.links.items():
+            pairs, direction = pairs_of_direction(name), DirectionConfig(**values)
+            if len(pairs) > 1:
+                several |= dict.fromkeys(pairs, direction)
+                continue
+            if absent := [role for role in pairs[0] if role not in roles]:
+                rule = f"there is no {absent[0]} in this run, which has {', '.join(roles)}"
+                raise ConfigError(f"network.links.{name}", rule)
+            singles[pairs[0]] = direction
+        return several | singles
+
+
+def pairs_of_direction(name: str) -> list[Pair]:
+    """The ordered pairs of a direction such as P0>P1 or P0+P3>P1. Raises ValueError for none."""
+    sides = [cast(list[Role], side.split("+")) for side in name.split(">")]
+    known = all(role in ALL_ROLES for side in sides for role in side)
+    pairs = list(product(*sides)) if known and len(sides) == 2 else []
+    if not pairs or any(a == b for a, b in pairs) or len(set(pairs)) < len(pairs):
+        raise ValueError(f"no direction: {name}")
+    return [(a, b) for a, b in pairs]
 
 
 FIELDS = {field.name: field.default is MISSING for field in fields(DirectionConfig)}
@@ -103,15 +127,28 @@ FIELDS = {field.name: field.default is MISSING for field in fields(DirectionConf
 def canonical_links(network: NetworkConfig) -> NetworkConfig:
     """`network` with every direction spelt P0>P1 and holding all its values as floats.
 
-    The command line spells directions P0_P1, since `>` redirects. Raises ConfigError.
+    The command line spells directions P0_P1, since `>` redirects. Raises ConfigError, also where two
+    directions of several roles name one pair.
     """
     links = {}
+    several: set[Pair] = set()
     for given, values in network.links.items():
         name = given.replace("_", ">")
-        if name not in DIRECTIONS:
-            raise unknown(f"network.links.{given}", "unknown direction", DIRECTIONS)
+        pairs = _pairs(given, name)
+        if len(pairs) > 1 and (twice := several.intersection(pairs)):
+            a, b = min(twice)
+            raise ConfigError(f"network.links.{given}", f"{a}>{b} is in another direction already")
+        several.update(pairs if len(pairs) > 1 else ())
         links[name] = asdict(_direction(f"network.links.{name}.", values))
     return replace(network, links=links)
+
+
+def _pairs(given: str, name: str) -> list[Pair]:
+    try:
+        return pairs_of_direction(name)
+    except ValueError:
+        rule = f"must be a direction such as P0>P1, each side {SIDE}"
+        raise ConfigError(f"network.links.{given}", rule) from None
 
 
 def _direction(prefix: str, values: Mapping[str, object]) -> DirectionConfig:

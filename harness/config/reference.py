@@ -9,10 +9,11 @@ from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 from harness.config.call_keys import LAUNCHER, LAUNCHERS, CallConfig
+from harness.config.experiments import EXPERIMENTS, ModelConfig
 from harness.config.groups import GROUPS, default_options, loaded, option_file, options
 from harness.config.network import NetworkConfig
 from harness.config.runners import RUNNERS
-from harness.config.schema import EXPERIMENTS, ModelConfig, RunConfig
+from harness.config.schema import RunConfig
 from harness.config.systems import system_schema
 from harness.errors import ConfigError, spell
 from harness.registry import options_class
@@ -28,6 +29,7 @@ KINDS: dict[Any, str] = {
     float | None: "a number or null",
     str | None: "text or null",
     list[int]: "a list of whole numbers, e.g. [32,1024]",
+    list[float]: "a list of numbers, e.g. [0.5,0.9]",
     LINKS: "a mapping such as {P1>P0: {delay_ms: 5, rate_mbit: 20}}",
 }
 CALL = "call"  # `KeyDoc.of` of a key that no run depends on

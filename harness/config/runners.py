@@ -2,11 +2,13 @@
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from harness.config.schema import RunConfig, RunnerConfig
-from harness.errors import rejected
+from harness.errors import ConfigError, rejected
 from protocols.options import doc
+from protocols.party import Role
 
 _ADDRESS = re.compile(r"(?P<host>\[[0-9a-fA-F:]+\]|[^:\[\]]+):(?P<port>\d+)")
 _CORES = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
@@ -19,11 +21,28 @@ CORES = doc(
 
 @dataclass(frozen=True)
 class RoleCores:
-    """The cores of this machine that each role may run on."""
+    """The cores of this machine that each of these roles may run on; the others run on all."""
 
     P0: str | None = field(default=None, metadata=CORES)
     P1: str | None = field(default=None, metadata=CORES)
     P2: str | None = field(default=None, metadata=CORES)
+    P3: str | None = field(default=None, metadata=CORES)
+    P4: str | None = field(default=None, metadata=CORES)
+    P5: str | None = field(default=None, metadata=CORES)
+    P6: str | None = field(default=None, metadata=CORES)
+    P7: str | None = field(default=None, metadata=CORES)
+    P8: str | None = field(default=None, metadata=CORES)
+    P9: str | None = field(default=None, metadata=CORES)
+    P10: str | None = field(default=None, metadata=CORES)
+    P11: str | None = field(default=None, metadata=CORES)
+    P12: str | None = field(default=None, metadata=CORES)
+    P13: str | None = field(default=None, metadata=CORES)
+    P14: str | None = field(default=None, metadata=CORES)
+    P15: str | None = field(default=None, metadata=CORES)
+
+    def given(self) -> dict[str, str]:
+        """Of the roles that do not run on all."""
+        return {role: cores for role, cores in asdict(self).items() if cores is not None}
 
 
 @dataclass(frozen=True)
@@ -60,7 +79,7 @@ class RemoteRunner(RunnerConfig):
     )
     secret_file: str | None = field(
         metadata=doc(
-            "file with the secret that all share, or with one for each of P0, P1, P2; null: "
+            "file with the secret that all share, or with one for each role in order; null: "
             "PERMBENCH_SECRET in the environment",
             "a path or null",
         )
@@ -103,6 +122,16 @@ def parse_address(text: str) -> tuple[str, int] | None:
     return found["host"].strip("[]"), int(found["port"])
 
 
+def check_cores(runner: RunnerConfig, roles: Sequence[Role]) -> None:
+    """Raise `ConfigError` for cores of a role that a run of these has not."""
+    if not isinstance(runner, DockerRunner):
+        return
+    for role in runner.cpus.given():
+        if role not in roles:
+            rule = f"there is no {role} in this run, which has {', '.join(roles)}"
+            raise ConfigError(f"runner.cpus.{role}", rule)
+
+
 def with_checkpoint(config: RunConfig) -> RunConfig:
     """`config` with what P0's container must be able to read."""
     if not isinstance(config.runner, DockerRunner) or config.model.checkpoint is None:
@@ -124,8 +153,8 @@ def _check_docker(runner: DockerRunner) -> None:
     if runner.memory_mb is not None and runner.memory_mb < LEAST_MB:
         rule = f"null or a whole number ≥ {LEAST_MB}, in 10^6 bytes"
         raise rejected("runner.memory_mb", runner.memory_mb, rule)
-    for role, cores in asdict(runner.cpus).items():
-        if cores is not None and not _CORES.fullmatch(cores):
+    for role, cores in runner.cpus.given().items():
+        if not _CORES.fullmatch(cores):
             raise rejected(f"runner.cpus.{role}", cores, 'null or cores such as "0", "0-3", "0,2"')
     if runner.p0_folder is not None and not os.path.isabs(runner.p0_folder):
         raise rejected("runner.p0_folder", runner.p0_folder, "null or an absolute path")

@@ -2,27 +2,35 @@
 
 import math
 from collections.abc import Collection
+from dataclasses import fields
 from typing import get_args
 
-from harness.config.groups import options
-from harness.config.network import DirectionConfig, LinkConfig, NetworkConfig
-from harness.config.runners import check_runner
-from harness.config.schema import (
+from harness.config.experiments import (
     EXPERIMENTS,
-    SHAPED_PHASES,
+    SLOWDOWN_HEAD,
+    SLOWDOWN_WORK,
     ArgmaxConfig,
+    AttentionConfig,
+    BootstrappingConfig,
     GenerateConfig,
     LayerConfig,
     LinearConfig,
     ModelConfig,
     NonlinearConfig,
-    RunConfig,
+    SlowdownConfig,
+    VerifyConfig,
     WholeModelConfig,
 )
+from harness.config.groups import options
+from harness.config.network import DirectionConfig, LinkConfig, NetworkConfig
+from harness.config.runners import check_runner
+from harness.config.schema import SHAPED_PHASES, RunConfig
 from harness.config.systems import check_options, system_schema
 from harness.errors import rejected
 from protocols.transformer.spec import Family
 from protocols.workload import NonlinearOp
+
+BOOTSTRAPS = "orion"  # the one system with ciphertexts that need it
 
 
 def validate(config: RunConfig) -> RunConfig:
@@ -130,14 +138,20 @@ def _experiment(config: RunConfig) -> None:
             if not shape or min(shape) < 1:
                 rule = "a list of whole numbers ≥ 1, e.g. [32,1024]"
                 raise rejected("experiment.shape", shape, rule)
-        case LinearConfig() as linear:
-            for key in ("n", "d_in", "d_out"):
-                at_least(f"experiment.{key}", getattr(linear, key), 1)
+        case LinearConfig() | AttentionConfig() as work:
+            for key in (f.name for f in fields(work) if f.name != "name"):
+                at_least(f"experiment.{key}", getattr(work, key), 1)
+        case BootstrappingConfig() as bootstrapping:
+            _bootstrapping(bootstrapping, config.system.name)
+        case SlowdownConfig() as slowdown:
+            _slowdown(slowdown)
         case LayerConfig() as layer:
             _layer(layer, config.model)
         case WholeModelConfig(prompt_len=prompt_len, new_tokens=new_tokens):
             at_least("experiment.prompt_len", prompt_len, 1)
             _length("experiment.new_tokens", prompt_len, new_tokens, config.model)
+        case VerifyConfig() as verify:
+            _verify(verify, config.model)
         case GenerateConfig() as generate:
             _generate(generate, config.model)
             _once(config)
@@ -148,6 +162,34 @@ def _length(key: str, prompt_len: int, new_tokens: int, model: ModelConfig) -> N
     if prompt_len + new_tokens > model.max_positions:
         rule = f"such that prompt and new tokens fit model.max_positions = {model.max_positions}"
         raise rejected(key, new_tokens, rule)
+
+
+def _slowdown(slowdown: SlowdownConfig) -> None:
+    one_of("experiment.work", slowdown.work, SLOWDOWN_WORK)
+    at_least("experiment.d", slowdown.d, 1)
+    if slowdown.work == "layer" and slowdown.d % SLOWDOWN_HEAD:
+        rule = f"a multiple of {SLOWDOWN_HEAD} with experiment.work=layer"
+        raise rejected("experiment.d", slowdown.d, rule)
+
+
+def _bootstrapping(work: BootstrappingConfig, system: str) -> None:
+    if system != BOOTSTRAPS:
+        raise rejected("system", system, f"{BOOTSTRAPS} with experiment=bootstrapping")
+    ranges = {"log_n": (10, 16), "log_slots": (1, work.log_n - 1), "levels": (1, 9)}
+    for key, (least, most) in ranges.items():
+        given = getattr(work, key)
+        if not least <= given <= most:
+            raise rejected(f"experiment.{key}", given, f"a whole number from {least} to {most}")
+
+
+def _verify(verify: VerifyConfig, model: ModelConfig) -> None:
+    if model.family == "bert":
+        raise rejected("model.family", model.family, "a family that generates: bert only encodes")
+    at_least("experiment.prompt_len", verify.prompt_len, 1)
+    _length("experiment.drafted", verify.prompt_len + 2, verify.drafted, model)
+    if not verify.acceptance or not all(0 <= rate <= 1 for rate in verify.acceptance):
+        rule = "a list of numbers from 0 to 1, e.g. [0.5,0.9]"
+        raise rejected("experiment.acceptance", verify.acceptance, rule)
 
 
 def _generate(generate: GenerateConfig, model: ModelConfig) -> None:

@@ -1,7 +1,7 @@
 """The baseline: the rows that a gate runs, and what each one must cost.
 
-A row needs a name and the arguments of its run; a person may write these two, and set `threshold`.
-`permbench gate --update` adds the rest and leaves those three alone.
+A row needs a name and the arguments of its run; a person may write these two, and set `threshold` and
+`counts_only`. `permbench gate --update` adds the rest and leaves those four alone.
 """
 
 import json
@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from harness.errors import ConfigError, close_match, spell
+from harness.errors import ConfigError, GateFailure, close_match, spell
 from harness.records.record import PhaseRecord, Record, Sent
 from harness.records.store import write_whole
-from harness.registry import OURS
+from harness.registry import OPERATORS, OURS
 
 SCHEMA = 2  # 2: times over the emulated link as it is since records of schema 2
 THRESHOLD = 1.05  # a row's, unless it says otherwise
@@ -29,6 +29,12 @@ WORKLOADS = {
         "experiment.new_tokens=2",
     ),
 }
+OPERATOR_WORKLOADS = {
+    "linear": ("experiment=linear", "experiment.d_in=64", "experiment.d_out=64"),
+    "nonlinear": WORKLOADS["nonlinear"],
+    "attention": ("experiment=attention", "experiment.d_head=16", "experiment.kv_len=16"),
+}
+TIMED = ("permllm", "mpcformer", "puma", "plaintext")  # systems
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,7 @@ class Row:
 
     run: arguments as for `permbench run`. threshold: the ratio of online times, new to old, above which
     it is a regression. phases: the exact counts, by phase; online_ns: wall times on the baseline's
-    machine; both are empty before the first update.
+    machine; both are empty before the first update. counts_only: its times are neither kept nor compared.
     """
 
     name: str
@@ -53,6 +59,7 @@ class Row:
     threshold: float = THRESHOLD
     phases: Mapping[str, Counts] = field(default_factory=dict)
     online_ns: tuple[int, ...] = ()
+    counts_only: bool = False
 
     def arguments(self, more: Sequence[str]) -> tuple[str, ...]:
         """The row's arguments, with `more` in the place of those with the same key."""
@@ -81,11 +88,17 @@ class Baseline:
 
 
 def default_rows() -> tuple[Row, ...]:
-    """Everything small, under every system that permbench brings."""
+    """Everything small, under every system that permbench brings; timed under those of the paper and in
+    the clear."""
     return tuple(
-        Row(f"{workload} {system}", (f"system={system}", *arguments, *LINK))
-        for workload, arguments in WORKLOADS.items()
-        for system in OURS
+        Row(
+            f"{workload} {system}",
+            (f"system={system}", *arguments, *LINK),
+            counts_only=system not in TIMED,
+        )
+        for workloads, systems in ((WORKLOADS, OURS), (OPERATOR_WORKLOADS, OPERATORS))
+        for workload, arguments in workloads.items()
+        for system in systems
     )
 
 
@@ -95,12 +108,14 @@ def made_by(environment: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def counts_of(record: Record) -> dict[str, Counts]:
-    """The counts of a record, by phase."""
+    """The counts of a record, by phase. Raises GateFailure where hops are not known."""
     return {name: _counts_of(phase) for name, phase in record.phases.items()}
 
 
 def _counts_of(phase: PhaseRecord) -> Counts:
     pairs = {f"{a}>{b}": sent for a, role in phase.roles.items() for b, sent in role.sent.items()}
+    if phase.hops is None:
+        raise GateFailure(f"the gate holds runs whose hops are known: {phase.no_hops}")
     return Counts(phase.hops, dict(sorted(pairs.items())))
 
 
@@ -218,6 +233,9 @@ def _row(file: _Place, index: int, data: Any) -> Row:
     place = file.inside(f"rows[{index}] ({name})")
     if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not threshold > 1:
         raise place.error("threshold", threshold, "a number > 1: 1.05 allows 5 % more time")
+    counts_only = values.get("counts_only", False)
+    if not isinstance(counts_only, bool):
+        raise place.error("counts_only", counts_only, "true or false")
     run = place.sequence(values, "run")
     if not all(isinstance(argument, str) for argument in run):
         raise place.error("run", run, 'a list of arguments, as ["experiment.n=1000"]')
@@ -227,7 +245,7 @@ def _row(file: _Place, index: int, data: Any) -> Row:
     inner = place.inside("phases")
     phases = place.mapping(values, "phases").items()
     counts = {phase: _counts(inner.inside(phase), data) for phase, data in phases}
-    return Row(name, tuple(run), float(threshold), counts, tuple(times))
+    return Row(name, tuple(run), float(threshold), counts, tuple(times), counts_only)
 
 
 def _counts(place: _Place, data: Any) -> Counts:

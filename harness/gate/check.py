@@ -9,7 +9,7 @@ from harness.config.schema import RunConfig, ShaperConfig
 from harness.errors import GateFailure
 from harness.gate.baseline import Counts, Row, counts_of
 from harness.gate.measure import Bench
-from harness.gate.ratio import Interval, Verdict, paired, unpaired
+from harness.records.ratio import Interval, Verdict, paired, unpaired
 from harness.records.record import Record, Sent
 
 Kind = Literal["run", "counts", "time"]
@@ -76,6 +76,8 @@ class Timing:
 def check_row(row: Row, config: RunConfig, bench: Bench, timing: Timing) -> Result:
     """Measure a row and judge it. What keeps it from being measured makes it a `cannot tell`."""
     why_not, measured = timing.why_not, lenient(config)
+    if row.counts_only:
+        why_not = why_not or "the row is of counts alone"
     if not timing.against and not row.online_ns:
         why_not = why_not or "the baseline has no times of this row"
     if why_not:
@@ -93,7 +95,7 @@ def check_row(row: Row, config: RunConfig, bench: Bench, timing: Timing) -> Resu
 def _untimed(row: Row, config: RunConfig, bench: Bench, check: Check) -> Result:
     """A row's result with this `check` of its times."""
     try:
-        records = bench.measure(_quick(config), alone=True)
+        records = bench.measure(quick(config), alone=True)
     except GateFailure as failure:
         return Result(row, (Check("run", "cannot tell", (str(failure),)),))
     return Result(row, (_ran(records), _counts(row, records[-1]), check), records[-1])
@@ -110,7 +112,7 @@ def link_held(config: RunConfig, records: Sequence[Record]) -> bool:
     return not (outside and config.calibration.strict)
 
 
-def _quick(config: RunConfig) -> RunConfig:
+def quick(config: RunConfig) -> RunConfig:
     """What gives the same counts in the least time."""
     return replace(config, shaper=ShaperConfig("none"), repeat=1, warmup=0)
 

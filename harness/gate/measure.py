@@ -13,6 +13,7 @@ from harness.config.schema import RunConfig
 from harness.errors import ConfigError, GateFailure, PartyFailure, RunnerError
 from harness.machine.capabilities import require
 from harness.measure.evaluation import ActiveJob, texts
+from harness.measure.interleave import in_turn
 from harness.measure.run import Run, measure_links, outcome_of, record_of
 from harness.measure.verify import Answers
 from harness.parties.faults import Fault
@@ -40,7 +41,8 @@ class Bench(Protocol):
 class Checkout(Local):
     """`runner=local`, with the code of some checkout under this interpreter."""
 
-    def __init__(self, tree: Path) -> None:
+    def __init__(self, tree: Path, roles: Sequence[Role]) -> None:
+        super().__init__(roles)
         self._tree = tree
 
     def launch(
@@ -71,7 +73,9 @@ class _Side:
         """Its parties, started if need be. Raises PartyFailure, RunnerError."""
         if self.parties is None:
             tc = config.shaper.name == "tc"
-            runner = Checkout(self.tree) if self.tree else make_runner(config.runner, tc)
+            roles = config.system.roles()
+            made = Checkout(self.tree, roles) if self.tree else None
+            runner = made or make_runner(config.runner, tc, roles)
             tls = bool(config.transport.tls)
             self.parties = PartyGroup(runner, config.threads, config.timeout_s, tls)
             self.parties.start()
@@ -136,8 +140,8 @@ class Sides:
         links, jobs = [], []
         for side, run in zip(sides, runs, strict=True):
             with _blaming(side):
-                roles = run.system.online_roles
-                found = measure_links(run, side.started(config), roles, self._progress)
+                parties = side.started(config)
+                found = measure_links(run, parties, run.online_roles, self._progress)
                 if refusal := found.refusal(run):
                     raise PartyFailure(refusal)
                 links.append(found)
@@ -159,7 +163,7 @@ class Sides:
         """All evaluations of all sides: A B, B A, A B, …"""
         pairs = list(zip(sides, jobs, strict=True))
         for number, text in enumerate(texts(config.repeat, config.warmup)):
-            for side, job in pairs[:: 1 if number % 2 == 0 else -1]:
+            for side, job in in_turn(pairs, number):
                 with _blaming(side):
                     job.evaluate(text)
 
@@ -177,7 +181,7 @@ class Sides:
         if sides > 1 and config.runner.name != "local":
             raise GateFailure(f"another checkout needs runner=local, not {config.runner.name}")
         tc = config.shaper.name == "tc"
-        terms = (config.runner, tc, config.threads, config.timeout_s, config.transport)
+        terms = (config.runner, tc, config.threads, config.timeout_s, config.transport, run.roles)
         if terms != self._terms:
             self.renew()
             self._terms = terms

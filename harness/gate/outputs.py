@@ -13,8 +13,8 @@ from rich.text import Text
 
 from harness.errors import ConfigError
 from harness.gate.check import Check, Result, worst
-from harness.gate.ratio import Verdict
 from harness.records.query import payload_bytes, phase_spread
+from harness.records.ratio import Verdict
 from harness.records.record import Record
 from harness.records.stats import digits, format_ns
 from harness.report.tables import print_fitting

@@ -5,7 +5,8 @@ import os
 import socket
 from dataclasses import dataclass
 
-from harness.config.runners import RemoteRunner
+from harness.config.program_files import require_programs
+from harness.config.runners import RemoteRunner, check_cores
 from harness.config.schema import RunConfig
 from harness.errors import ConfigError, DockerError
 from netem.command import find
@@ -62,6 +63,10 @@ def require(config: RunConfig) -> None:
 
     Of remote parties nothing is known here: each reports itself what it lacks.
     """
+    require_programs(config)
+    if config.network.links:
+        config.profiles()  # which refuses links of roles that the system has not
+    check_cores(config.runner, config.system.roles())
     if isinstance(config.runner, RemoteRunner):
         _require_port(config.runner)
     runner, shaper = config.runner.name, config.shaper.name

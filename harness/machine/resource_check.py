@@ -2,24 +2,30 @@
 
 import shutil
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 
+from baselines.external.program_file import PROGRAM
+from harness.config.program_files import check_programs, program_file
 from harness.config.runners import DockerRunner
 from harness.config.schema import RunConfig
 from harness.errors import ConfigError
 from harness.records.stats import format_bytes
-from harness.registry import system_class
+from harness.registry import is_external, system_class
 from protocols.errors import Unsupported
-from protocols.footprint import Footprint, Need, peak, sizes
+from protocols.footprint import Footprint, Need, Sizes, layer_weights, peak, sizes
 from protocols.party import Role
+from protocols.system import System
+from protocols.transformer.plain_model import layers_held
 from protocols.workload import Generation, Layer
 
 HARNESS = Footprint(320e6)  # this process, while parties work
-VERIFICATION = Footprint(320e6, resident=4, element=30)  # the model in the clear: float32 weights
+VERIFICATION = Footprint(320e6, resident=4, passing=4, element=30)  # the model in float32
 IDLE_PARTY_BYTES = 450_000_000  # a party that has given its weights back, while answers are checked
 HERE = ("local", "netns")  # runners whose parties see this machine's folders
+SLEEPING_PARTY_BYTES = 320_000_000  # one that has measured the links of a program of others
 RECORD_BYTES, TRACE_BYTES = 1_000_000, 64_000_000  # of one run, at most
 CGROUPS = (  # limit and use of a container: version 2, version 1
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
@@ -37,12 +43,50 @@ def require_resources(configs: Iterable[RunConfig]) -> None:
 
 
 def needed_bytes(config: RunConfig) -> dict[str, int]:
-    """Estimated peak of each process that this machine must hold at once, by role and `harness`."""
+    """Estimated peak of each process that this machine must hold at once, by role and `harness`; nothing
+    of a run that its system cannot do, or of which nobody knows."""
+    if not _can_run(config):
+        return {}
     here = {} if config.runner.name == "remote" else party_bytes(config)
-    counts = sizes(config.workload())
-    working = here | {"harness": peak(HARNESS, counts)}
-    checking = dict.fromkeys(here, IDLE_PARTY_BYTES) | {"harness": peak(VERIFICATION, counts)}
+    working = here | {"harness": peak(HARNESS, _sizes(config))}
+    checking = dict.fromkeys(here, IDLE_PARTY_BYTES) | {"harness": _checking_bytes(config)}
     return max(working, checking, key=lambda each: sum(each.values()))
+
+
+def _checking_bytes(config: RunConfig) -> int:
+    """Of this process, while answers are checked: of a large model the plaintext one holds the tables and
+    one layer, with its successor in the making; one of approximations of a system's own holds all."""
+    counts = _sizes(config)
+    if config.experiment.name == PROGRAM:
+        return peak(HARNESS, counts)
+    work = config.workload()
+    if not isinstance(work, Generation) or _system(config).approximates(config.system.options()):
+        return peak(VERIFICATION, counts)
+    layer = layer_weights(work.spec)
+    held = 1 if work.tie_layers else layers_held(4 * layer, work.spec.n_layers)
+    tables = sizes(replace(work, tie_layers=True)).weights - layer
+    return peak(VERIFICATION, replace(counts, weights=tables + held * layer, largest=layer))
+
+
+def _sizes(config: RunConfig) -> Sizes:
+    """Of what is computed; nothing of it is permbench's where only a program of others knows it."""
+    return Sizes(0, 0, 0) if config.experiment.name == PROGRAM else sizes(config.workload())
+
+
+def _system(config: RunConfig) -> type[System]:
+    return system_class(config.system.name)
+
+
+def fits(config: RunConfig) -> bool:
+    """Whether a run, all of whose processes are still to be started, fits into memory as it is now."""
+    return not _can_run(config) or sum(needed_bytes(config).values()) <= available_bytes()
+
+
+def needed_together(configs: Iterable[RunConfig]) -> int:
+    """The same of several runs whose parties live at once, all processes together."""
+    each = [config for config in configs if _can_run(config)]
+    parties = sum(sum(party_bytes(config).values()) for config in each)
+    return parties + max((needed_bytes(config)["harness"] for config in each), default=0)
 
 
 def party_bytes(config: RunConfig) -> dict[str, int]:
@@ -51,7 +95,10 @@ def party_bytes(config: RunConfig) -> dict[str, int]:
 
 
 def _needs(config: RunConfig) -> Mapping[Role, Need]:
-    return system_class(config.system.name).needs(config.workload(), config.system.options())
+    if not is_external(config.system.name):
+        return _system(config).needs(config.workload(), config.system.options())
+    known = {role: each.memory_bytes for role, each in program_file(config).roles.items()}
+    return {role: Need(size + SLEEPING_PARTY_BYTES) for role, size in known.items() if size}
 
 
 def require_own(role: Role, needs: Mapping[Role, Need]) -> None:
@@ -92,7 +139,10 @@ def _can_run(config: RunConfig) -> bool:
     """Whether its system takes the workload at all; one that does not is a row, and costs nothing."""
     user = config.experiment.user()
     try:
-        system_class(config.system.name).check(config.workload(), config.system.options(), user)
+        if is_external(config.system.name):
+            check_programs(config)
+        else:
+            _system(config).check(config.workload(), config.system.options(), user)
     except Unsupported:
         return False
     return True
@@ -134,7 +184,9 @@ def _each(needed: Mapping[str, int]) -> str:
 
 def _remedies(config: RunConfig) -> str:
     """What would make the run smaller, or spread it."""
-    workload, helps = config.workload(), list(system_class(config.system.name).smaller)
+    if is_external(config.system.name):
+        return "use a larger machine"
+    workload, helps = config.workload(), list(_system(config).smaller)
     if isinstance(workload, Generation) and not workload.tie_layers and not workload.checkpoint:
         helps.append("model.tie_layers=true")
     if isinstance(workload, Generation | Layer):

@@ -5,7 +5,6 @@ records where a sweep without jobs would: in results_dir, which all machines mus
 """
 
 import os
-import signal
 import time
 from collections.abc import Sequence
 from contextlib import closing, suppress
@@ -21,12 +20,13 @@ from harness.config.call_keys import LAUNCHER, Call, Launcher
 from harness.config.config_hash import config_hash, resolved, restored
 from harness.config.schema import RunConfig
 from harness.errors import ConfigError
+from harness.machine.interrupts import end_in_good_order
 from harness.measure import sweep as runs
+from harness.measure.unsaved import keep_record
 from harness.progress import PlainProgress, Progress
 from harness.records import store
 from harness.records.record import NetworkRecord, Record
 from harness.records.reuse import why_again
-from harness.registry import system_class
 
 POLL_S = 0.5
 END_S = 10.0  # for a job's parties to end
@@ -46,7 +46,7 @@ class Chunk:
         from harness.measure.session import Session  # noqa: PLC0415 - torch, and only in a job
 
         # A cancelled job is told by SIGTERM, which submitit ignores: its parties must end too.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        end_in_good_order()
         os.chdir(self._folder)
         plan = runs.plan([restored(data) for data in self._left.values()])
         with closing(runs.measured_here(plan, Session, PlainProgress())) as records:
@@ -155,8 +155,7 @@ def _lost(record_id: str, entry: Awaited) -> Record:
     config, job = entry.config, entry.job
     log = (job.stderr() or "").splitlines()[-LOG_LINES:]
     last = f": {log[-1].strip()}" if log else ""
-    profiles = config.network.profiles(system_class(config.system.name).online_roles)
-    profile = {f"{a}>{b}": asdict(link) for (a, b), link in profiles.items()}
+    profile = {f"{a}>{b}": asdict(link) for (a, b), link in config.profiles().items()}
     record = Record(
         id=record_id,
         config=resolved(config),
@@ -171,7 +170,7 @@ def _lost(record_id: str, entry: Awaited) -> Record:
     )
     folder = Path(config.results_dir)
     if store.finished(entry.path) is None:
-        store.save(folder, record)
+        keep_record(folder, record)
     return record
 
 

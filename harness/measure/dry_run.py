@@ -6,10 +6,11 @@ from harness.records.stats import format_bytes
 from harness.registry import system_class
 from netem.profile import LinkProfile
 from netem.tc import Peer, plan
-from protocols.party import ROLES, Role
+from protocols.errors import Unsupported
+from protocols.party import ALL_ROLES, Role
 
 INTERFACE = "eth0"
-ADDRESSES: dict[Role, str] = {role: f"10.0.0.{10 + i}" for i, role in enumerate(ROLES)}
+ADDRESSES: dict[Role, str] = {role: f"10.0.0.{10 + i}" for i, role in enumerate(ALL_ROLES)}
 
 
 def print_plan(config: RunConfig, title: str) -> None:
@@ -18,20 +19,30 @@ def print_plan(config: RunConfig, title: str) -> None:
     The addresses stand for those that the parties will have.
     """
     print(title)
-    needed = sum(needed_bytes(config).values())
-    print(f"  memory about {format_bytes(needed)}, {format_bytes(available_bytes())} available")
-    roles = system_class(config.system.name).online_roles
-    profiles = config.network.profiles(roles)
+    if needed := sum(needed_bytes(config).values()):
+        print(f"  memory about {format_bytes(needed)}, {format_bytes(available_bytes())} available")
+    if chosen := _parameters(config):
+        print(f"  {chosen}")
+    roles, profiles = config.system.roles(), config.profiles()
     for (a, b), profile in profiles.items():
         if profile.shaped:
             print(f"  {a}>{b} {_describe(profile)}")
     if config.shaper.name != "tc":
         print(f"  shaper {config.shaper.name}: no command")
         return
-    for role in ROLES:
-        peers = [Peer(to, ADDRESSES[to], profiles[role, to]) for to in ROLES if to != role]
+    for role in roles:
+        peers = [Peer(to, ADDRESSES[to], profiles[role, to]) for to in roles if to != role]
         for line in plan(INTERFACE, peers).lines():
             print(f"  {role} ({ADDRESSES[role]})$ {line}")
+
+
+def _parameters(config: RunConfig) -> str | None:
+    """What the system would choose; None where it cannot do the run either."""
+    try:
+        workload = config.workload()
+        return system_class(config.system.name).parameters(workload, config.system.options())
+    except Unsupported:
+        return None
 
 
 def _describe(profile: LinkProfile) -> str:

@@ -8,8 +8,10 @@ from typing import Any, cast
 from torch import Tensor
 
 from harness.errors import PartyFailure
+from harness.parties.control import TEXT_BYTES
 from harness.parties.group import PartyGroup
 from harness.parties.job import Job, Shaping
+from harness.parties.notice_checks import check_result, refuse
 from harness.progress import Progress, format_seconds
 from harness.records.record import PhaseRecord, RolePhase, Sent, StepRecord
 from netem.profile import LinkProfile
@@ -17,6 +19,8 @@ from protocols.party import P0, P1, Phase, Role
 from protocols.workload import Generation, StepPlan, steps
 
 STEP_PHASES: tuple[Phase, ...] = ("offline", "input", "online")
+STEP_TEXT_BYTES = 1 << 12  # of a party's report, for each step
+CLOCKS_APART_NS = 100_000_000  # between hosts, at most, as far as the fastest exchange can tell
 Parts = dict[Role, tuple[Tensor, ...]]
 Stop = Callable[[Parts], bool]  # sees each step's answer; whether the evaluation ends with it
 
@@ -108,7 +112,12 @@ class ActiveJob:
     def finish(self, warmup: int) -> JobResult:
         """What the parties report; the first `warmup` evaluations were not for measuring."""
         self._parties.send_all("end")
-        results = self._parties.gather("result", self._progress.stage)
+        steps_done = sum(len(done.starts_ns) for done in self._evaluations)
+        text_bytes = TEXT_BYTES + STEP_TEXT_BYTES * steps_done
+        results = self._parties.gather("result", self._progress.stage, text_bytes)
+        expected: dict[Phase, int] = {"prepare": 1, **dict.fromkeys(STEP_PHASES, steps_done)}
+        for role, notice in results.items():
+            check_result(role, notice.fields, expected, self._parties.roles)
         reports = {role: notice.fields for role, notice in results.items()}
         traces = {role: notice.tensors for role, notice in results.items()}
         return JobResult(self._plan, warmup, self._prepare_ns, self._evaluations, reports, traces)
@@ -167,8 +176,9 @@ def step_records(result: JobResult) -> list[StepRecord]:
 
 @dataclass(frozen=True)
 class _Counts:
-    """One phase of one step, or a sum of such."""
+    """One phase of one step, or a sum of such. start_ns: of the first, CLOCK_MONOTONIC."""
 
+    start_ns: int
     wall_ns: int
     hops: int
     cpu_ns: dict[Role, int]
@@ -183,7 +193,8 @@ class _Counts:
             for role in self.sent
         }
         cpu = {role: ns + other.cpu_ns[role] for role, ns in self.cpu_ns.items()}
-        return _Counts(self.wall_ns + other.wall_ns, self.hops + other.hops, cpu, sent)
+        wall_ns, hops = self.wall_ns + other.wall_ns, self.hops + other.hops
+        return _Counts(self.start_ns, wall_ns, hops, cpu, sent)
 
 
 def _plus(a: Sent | None, b: Sent | None) -> Sent:
@@ -196,8 +207,12 @@ def _plus(a: Sent | None, b: Sent | None) -> Sent:
 def _occurrence(result: JobResult, phase: Phase, index: int, start_ns: int) -> _Counts:
     """Occurrence `index` of a phase, over all roles."""
     seen = {role: r["phases"][phase][index] for role, r in result.reports.items()}
+    for role, s in seen.items():
+        if s["end_ns"] < start_ns - CLOCKS_APART_NS:
+            refuse(role, f"as the duration of {phase}, in ns,", s["end_ns"] - start_ns)
     return _Counts(
-        wall_ns=max(s["end_ns"] for s in seen.values()) - start_ns,
+        start_ns=start_ns,
+        wall_ns=max(0, *(s["end_ns"] - start_ns for s in seen.values())),
         hops=max(s["depth"] for s in seen.values()),
         cpu_ns={role: s["cpu_ns"] for role, s in seen.items()},
         sent={
@@ -256,8 +271,14 @@ def _phase_record(
     }
     walls = [sample.wall_ns for sample in samples]
     computed_ns = None if profiles is None else _computed_ns(first, profiles)
+    unix_ns = time.time_ns() - time.monotonic_ns()
     return PhaseRecord(
-        walls[skip:], walls[:skip], first.hops, cast(dict[str, RolePhase], roles), computed_ns
+        wall_ns=walls[skip:],
+        warmup_wall_ns=walls[:skip],
+        hops=first.hops,
+        roles=cast(dict[str, RolePhase], roles),
+        computed_ns=computed_ns,
+        started_ns=[sample.start_ns + unix_ns for sample in samples[skip:]],
     )
 
 

@@ -82,7 +82,8 @@ def configs_of(traced_run: TracedRun, networks: Networks, results_dir: Path) -> 
     traced = replace(
         restored(traced_run.record.config), shape="online", results_dir=str(results_dir / FOLDER)
     )
-    links = [network.profiles(traced_run.trace.online_roles) for network in networks.configs]
+    trace = traced_run.trace
+    links = [n.profiles(trace.online_roles, trace.roles) for n in networks.configs]
     for number, network in enumerate(networks.configs):
         if links[number] in links[:number]:
             raise ConfigError("network", f"{network.name} is the same as another one")

@@ -8,14 +8,18 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from harness.config.config_hash import config_hash, resolved
-from harness.config.schema import GenerateConfig, RunConfig
+from harness.config.config_hash import config_hash, flatten, resolved
+from harness.config.experiments import GenerateConfig
+from harness.config.schema import RunConfig
 from harness.errors import spell
+from harness.machine.interrupts import deferred, interruptible
+from harness.measure import unsaved
+from harness.measure.turn_groups import TurnGroup, alone, apart_message
 from harness.progress import Progress
 from harness.records import query as rows
 from harness.records import store
@@ -43,6 +47,9 @@ class Runs(Protocol):
         Ctrl-C raises a KeyboardInterrupt, whose `record`, if it has one, tells of this run.
         """
 
+    def run_in_turns(self, configs: Sequence[RunConfig], progress: Progress) -> list[Record]:
+        """Measure configurations that differ in the system alone, in turns; a record of each."""
+
     def run_interleaved(self, configs: Sequence[RunConfig], progress: Progress) -> list[Record]:
         """Measure configurations that differ in their links alone in one job; a record of each."""
 
@@ -68,7 +75,7 @@ def plan(configs: Sequence[RunConfig]) -> Plan:
     made = Plan({}, {}, titles(configs), {}, {})
     for config in configs:
         record_id, path = config_hash(config), path_of(config)
-        store.check_writable(Path(config.results_dir))
+        store.check_writable(path.parent)
         found = store.finished(path)
         again = _asks_again(config) or (found and why_again(config, found))
         if found and not again:
@@ -104,7 +111,7 @@ def stored_messages(plan: Plan) -> Iterator[str]:
 
 def titles(configs: Sequence[RunConfig]) -> dict[str, str]:
     """Titles by id, with the keys that vary beyond what a title says."""
-    flats = [rows.flatten(resolved(config)) for config in configs]
+    flats = [flatten(resolved(config)) for config in configs]
     keys = rows.varying(flats)
     return {
         config_hash(config): " ".join(
@@ -121,47 +128,86 @@ def shuffled(configs: Sequence[RunConfig], seed: int) -> list[RunConfig]:
     return drawn
 
 
-def measured_here(plan: Plan, session_factory: SessionFactory, progress: Progress) -> Measured:
-    """Measure and save one configuration after the other. An interrupt's record is saved too.
+def measured_here(
+    plan: Plan,
+    session_factory: SessionFactory,
+    progress: Progress,
+    in_groups: Callable[[Sequence[RunConfig]], Sequence[TurnGroup]] = alone,
+) -> Measured:
+    """Measure and save what is pending, group by group. An interrupt's record is saved too.
 
     Runs that other processes measure meanwhile come last: their records, or where these do not count
-    a measurement of ours.
+    a measurement of ours. in_groups: which runs take turns. A signal ends the runs under way, or the next
+    ones before they begin.
     """
     if not plan.pending:
         return
     left: list[str] = []
-    with session_factory() as session:
-        for place, record_id in enumerate(plan.pending, start=1):
-            progress.run(place, len(plan.pending), plan.titles[record_id])
-            found = _attempt(plan, record_id, session, progress)
-            if isinstance(found, str):
-                progress.stage(f"left to {found}, which measures it")
-                left.append(record_id)
-            else:
-                yield found
+    together = in_groups(list(plan.pending.values()))
+    with deferred(), _all_saved(), session_factory() as session:
+        place = 1
+        for group in together:
+            ids = [config_hash(config) for config in group.configs]
+            progress.run(place, len(plan.pending), _group_title(group, plan))
+            if group.why_apart:
+                progress.stage(apart_message(group))
+            found, others = _attempt(plan, ids, session, progress)
+            place += len(ids)
+            left += others
+            yield from found
         for record_id in left:
             yield _awaited(plan, record_id, session, progress)
+
+
+def _group_title(group: TurnGroup, plan: Plan) -> str:
+    first, *others = group.configs
+    title = plan.titles[config_hash(first)]
+    names = ", ".join(config.system.name for config in others)
+    return f"{title}, in turns with {names}" if others else title
+
+
+@contextmanager
+def _all_saved() -> Iterator[None]:
+    """What could not be saved is tried once more at the end."""
+    try:
+        yield
+    finally:
+        unsaved.finish()
 
 
 def _awaited(plan: Plan, record_id: str, session: Runs, progress: Progress) -> Record:
     """The record of a run that another process measures, once that has ended."""
     place = list(plan.pending).index(record_id) + 1
     progress.run(place, len(plan.pending), plan.titles[record_id])
-    while isinstance(found := _attempt(plan, record_id, session, progress), str):
-        progress.stage(f"waiting for {found}, which measures it")
-        time.sleep(POLL_S)
-    return found
+    while True:
+        found, others = _attempt(plan, [record_id], session, progress)
+        if not others:
+            return found[0]
+        with interruptible():
+            time.sleep(POLL_S)
 
 
-def _attempt(plan: Plan, record_id: str, session: Runs, progress: Progress) -> Record | str:
-    """The new record of a run, or which other process measures it."""
-    config = plan.pending[record_id]
-    with locked(path_of(config)) as holder:
-        if holder:
-            return holder
-        record = taken_since(plan, record_id) or _measure_one(config, session, progress)
-    progress.done(summary(record, plan.titles[record_id]))
-    return record
+def _attempt(
+    plan: Plan, ids: Sequence[str], session: Runs, progress: Progress
+) -> tuple[list[Record], list[str]]:
+    """The new records of runs that are measured together, bad ones last, and those of them that
+    other processes measure."""
+    records: list[Record] = []
+    free: list[str] = []
+    others: list[str] = []
+    with ExitStack() as locks:
+        for record_id in ids:
+            if holder := locks.enter_context(locked(path_of(plan.pending[record_id]))):
+                progress.stage(f"left to {holder}, which measures it")
+                others.append(record_id)
+            elif record := taken_since(plan, record_id):
+                records.append(record)
+            else:
+                free.append(record_id)
+        records += _measure([plan.pending[record_id] for record_id in free], session, progress)
+    for record in records:
+        progress.done(summary(record, plan.titles[record.id]))
+    return sorted(records, key=lambda record: record.status in BAD), others
 
 
 def taken_since(plan: Plan, record_id: str) -> Record | None:
@@ -206,24 +252,43 @@ def measured_interleaved(
     configs: Sequence[RunConfig], session: Runs, progress: Progress
 ) -> list[Record]:
     """Measure configurations that differ in their links alone in one job, and save all records."""
-    records = session.run_interleaved(configs, progress)
-    for config, record in zip(configs, records, strict=True):
-        store.save(Path(config.results_dir), record)
-    return records
+    with deferred(), ExitStack() as locks:
+        _lock_all(configs, locks, progress)
+        return _saved(configs, session.run_interleaved(configs, progress))
 
 
-def _measure_one(config: RunConfig, session: Runs, progress: Progress) -> Record:
-    folder = Path(config.results_dir)
+def _lock_all(configs: Sequence[RunConfig], locks: ExitStack, progress: Progress) -> None:
+    """Hold the locks of all these runs, or wait with none."""
+    while True:
+        holders = [locks.enter_context(locked(path_of(config))) for config in configs]
+        if not (others := [holder for holder in holders if holder]):
+            return
+        locks.close()
+        progress.stage(f"waiting for {others[0]}, which measures one of them")
+        with interruptible():
+            time.sleep(POLL_S)
+
+
+def _measure(configs: Sequence[RunConfig], session: Runs, progress: Progress) -> list[Record]:
+    """The saved records of one run, or of several in turns."""
+    if not configs:
+        return []
     try:
-        record = session.run(config, progress)
+        if len(configs) == 1:
+            return _saved(configs, [session.run(configs[0], progress)])
+        return _saved(configs, session.run_in_turns(configs, progress))
     except KeyboardInterrupt as interrupt:
         partial: Record | None = getattr(interrupt, "record", None)
         # A result from before (force=true) is worth more than the note that nothing came of this.
-        if partial and store.finished(path_of(config)) is None:
-            store.save(folder, partial)
+        if partial and store.finished(path_of(configs[0])) is None:
+            _saved(configs[:1], [partial])
         raise
-    store.save(folder, record)
-    return record
+
+
+def _saved(configs: Sequence[RunConfig], records: list[Record]) -> list[Record]:
+    for config, record in zip(configs, records, strict=True):
+        unsaved.keep_record(Path(config.results_dir), record)
+    return records
 
 
 def summary(record: Record, title: str) -> str:
@@ -235,11 +300,12 @@ def summary(record: Record, title: str) -> str:
         return f"{head}: {short or 'no measurement'}"  # the table says how far outside
     payload = format_bytes(rows.payload_bytes(record, "online"))
     hops = record.phases["online"].hops
-    tail = f": {format_spread(online)}, {payload}, {hops} hops"
+    count = "" if hops is None else f", {hops} hops"
+    tail = f": {format_spread(online)}, {payload}{count}"
     off = ", link outside tolerance" if outside(record) else ""
     return head + tail + off + (f" · {record.error}" if record.error else "")
 
 
 def exit_code(records: Sequence[Record]) -> int:
-    """1 if a run failed, timed out or gave a wrong answer, else 0."""
-    return int(any(record.status in BAD for record in records))
+    """1 if a run failed, timed out, gave a wrong answer or could not be saved, else 0."""
+    return int(unsaved.any_left() or any(record.status in BAD for record in records))

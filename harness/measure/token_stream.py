@@ -6,9 +6,11 @@ from typing import Any
 
 from torch import Tensor
 
-from harness.config.schema import GenerateConfig, RunConfig
+from harness.config.experiments import GenerateConfig
+from harness.config.schema import RunConfig
+from harness.parties.control import readable
 from harness.progress import Progress
-from protocols.party import P1, Role
+from protocols.party import Role
 from protocols.system import System
 from protocols.transformer.checkpoint.tokenizer import Tokenizer, load_tokenizer
 
@@ -28,22 +30,29 @@ class TokenStream:
 class PrintedTokens(TokenStream):
     """Streams P1's tokens to `progress`, as text where there is a tokenizer."""
 
-    def __init__(self, prompt: list[int], tokenizer: Tokenizer | None, progress: Progress) -> None:
+    def __init__(
+        self,
+        system: type[System],
+        prompt: list[int],
+        tokenizer: Tokenizer | None,
+        progress: Progress,
+    ) -> None:
+        self._system = system
         self._prompt, self._tokenizer, self._progress = prompt, tokenizer, progress
         self._stream = tokenizer.stream() if tokenizer else None
         self._tokens: list[int] = []
 
     def received(self, parts: Mapping[Role, tuple[Tensor, ...]]) -> bool:
         """Also ends at the model's end-of-text tokens."""
-        token = int(parts[P1][0])
+        token = self._system.token(parts)
         self._tokens.append(token)
-        self._progress.say(self._stream.push(token) if self._stream else f"{token} ")
+        self._progress.say(readable(self._stream.push(token)) if self._stream else f"{token} ")
         return self._tokenizer is not None and token in self._tokenizer.eos_ids
 
     def result(self) -> dict[str, Any] | None:
         """Prompt tokens, tokens, and text where there is a tokenizer."""
         if self._stream:
-            self._progress.say(self._stream.finish())
+            self._progress.say(readable(self._stream.finish()))
         self._progress.say("\n")
         text = self._tokenizer.decode(self._tokens) if self._tokenizer else None
         return {"prompt_tokens": self._prompt, "tokens": self._tokens, "text": text}
@@ -57,4 +66,4 @@ def token_stream(config: RunConfig, system: type[System], progress: Progress) ->
     tokenizer = None
     if experiment.prompt is not None and config.model.checkpoint is not None:
         tokenizer = load_tokenizer(Path(config.model.checkpoint))
-    return PrintedTokens(list(experiment.tokens or ()), tokenizer, progress)
+    return PrintedTokens(system, list(experiment.tokens or ()), tokenizer, progress)

@@ -7,13 +7,16 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from harness.measure.beyond_bounds import beyond_bounds
 from harness.parties.job import Job
 from harness.records.record import Correctness
 from protocols.expected_answer import answer
-from protocols.inputs import prompt_tokens
+from protocols.inputs import fed_tokens, prompt_tokens
 from protocols.system import PlainRun, System
+from protocols.transformer.source import model_weights
 from protocols.workload import Argmax, Generation, Layer, UserInput, Workload
 
+AT_ONCE = 64  # tokens in one pass over the plaintext model, which goes through all its weights
 LEFT_OUT = 16  # largest values of a row of activations or logits that may not hide the others
 
 Steps = Sequence[Tensor]  # the revealed answer of each step of one evaluation
@@ -36,7 +39,7 @@ class Answers:
             return _check_generation(system, job, workload, revealed)
         answers = [answer for (answer,) in revealed]
         own = self._own_answer(system, job)
-        exact = self._exact_answer(job) if approximates(system, "plaintext") else own
+        exact = self._exact_answer(job) if system.approximates(job.options) else own
         if isinstance(workload, Argmax):
             metric = "wrong indices"
             wrong, far = (
@@ -46,6 +49,18 @@ class Answers:
         error = relative_error if isinstance(workload, Layer) else relative_rms
         worst, far = (max(error(a, right) for a in answers) for right in (own, exact))
         return Correctness("relative rms", worst, tolerance, worst <= tolerance, far)
+
+    def beyond_bounds(self, system: type[System], job: Job, revealed: Sequence[Steps]) -> list[str]:
+        """Where the values of a model are beyond what `system` computes with, of a generation."""
+        work, user = job.workload, job.user or UserInput()
+        if not isinstance(work, Generation):
+            return []
+        prompt = user.prompt or prompt_tokens(work.spec, work.prompt_len, job.seed)
+        tokens = _Output.of(work, revealed[0]).tokens
+        plain = system.plain_model(work, job.seed, job.options)
+        steps = [prompt, *([token] for token in tokens[:-1])]
+        bounds, weights = system.bounds(job.options), model_weights(work, job.seed)
+        return beyond_bounds(bounds, work.spec, weights, plain, steps)
 
     def _own_answer(self, system: type[System], job: Job) -> Tensor:
         asked: Asked = (job.workload, job.seed, job.options)
@@ -60,31 +75,28 @@ class Answers:
         return self._exact[1]
 
 
-def approximates(system: type[System], method: str) -> bool:
-    """Whether a system has a plaintext of its own, in the place of the exact one."""
-    return getattr(system, method).__func__ is not getattr(System, method).__func__
-
-
 def _check_generation(
     system: type[System], job: Job, work: Generation, revealed: Sequence[Steps]
 ) -> Correctness:
     """Logits (or BERT's hidden states) against a plaintext model that is given the same tokens.
 
-    A greedy token that is not plaintext's likeliest makes the run incorrect whatever the error.
+    A greedy token that is not among plaintext's likeliest, as far as the tolerance tells them apart, makes
+    the run incorrect whatever the error.
     """
     seed, tolerance, user = job.seed, system.tolerance(work), job.user or UserInput()
     prompt = user.prompt or prompt_tokens(work.spec, work.prompt_len, seed)
     outputs = [_Output.of(work, steps) for steps in revealed]
-    own = _forced(system.plain_model(work, seed, job.options), prompt, outputs)
+    fed = _Fed(work, tuple(prompt), seed)
+    own = _forced(system.plain_model(work, seed, job.options), fed, outputs)
     exact = own
-    if approximates(system, "plain_model"):
-        exact = _forced(System.plain_model(work, seed, None), prompt, outputs)
+    if system.approximates(job.options):
+        exact = _forced(System.plain_model(work, seed, None), fed, outputs)
     worst, far = (
         max(relative_error(o.values, rows[o.tokens]) for o in outputs) for rows in (own, exact)
     )
     wrong = 0
     if user.sampling.temperature == 0:
-        wrong = sum(o.differing(own[o.tokens]) for o in outputs)
+        wrong = sum(o.differing(own[o.tokens], tolerance) for o in outputs)
     metric = "relative rms of " + ("hidden states" if work.spec.family == "bert" else "logits")
     metric += f", {wrong} tokens differ" if wrong else ""
     return Correctness(metric, worst, tolerance, worst <= tolerance and not wrong, far)
@@ -104,27 +116,47 @@ class _Output:
         if work.spec.family == "bert":
             (values,) = steps
             return cls((), values)
-        return cls(tuple(int(s[0]) for s in steps), torch.stack([s[1:] for s in steps]))
+        rows = torch.cat([s.reshape(-1, s.shape[-1]) for s in steps])
+        return cls(tuple(rows[:, 0].long().tolist()), rows[:, 1:])
 
-    def differing(self, right: Tensor) -> int:
-        """How many tokens are not the likeliest of plaintext's logits."""
-        return int((right.argmax(-1) != torch.tensor(self.tokens)).sum()) if self.tokens else 0
+    def differing(self, right: Tensor, tolerance: float) -> int:
+        """How many tokens are less likely than plaintext's likeliest by more than an error that is
+        accepted: `tolerance` times the rms of their step's logits."""
+        if not self.tokens:
+            return 0
+        picked = right.gather(-1, torch.tensor(self.tokens).unsqueeze(-1)).squeeze(-1)
+        gap = right.amax(-1) - picked
+        return int((gap > tolerance * right.square().mean(-1).sqrt()).sum())
 
 
-def _forced(
-    plain: PlainRun, prompt: Sequence[int], outputs: Sequence[_Output]
-) -> dict[Tokens, Tensor]:
+@dataclass(frozen=True)
+class _Fed:
+    """What P1 puts into a model beside the tokens that come out: its prompt, and drafted tokens."""
+
+    work: Generation
+    prompt: Tokens
+    seed: int
+
+    def logits(self, plain: PlainRun, tokens: Tokens) -> Tensor:
+        """What `plain` gives, float64 (len(tokens), vocab), where `tokens` were picked; of BERT its
+        hidden states."""
+        plain.reset()
+        if not tokens:
+            return plain.encode(self.prompt)
+        drafted = self.work.drafted
+        alone = len(tokens) - drafted - 1 if drafted else len(tokens)  # that came out one by one
+        rows = [plain.step(self.prompt).unsqueeze(0)]
+        for lo in range(0, alone - 1, AT_ONCE):
+            rows.append(plain.verify(tokens[lo : min(lo + AT_ONCE, alone - 1)]))
+        if drafted:
+            fed = fed_tokens(self.work, alone, tokens[alone - 1 : alone], self.seed)
+            rows.append(plain.verify(fed))
+        return torch.cat(rows)
+
+
+def _forced(plain: PlainRun, fed: _Fed, outputs: Sequence[_Output]) -> dict[Tokens, Tensor]:
     """What `plain` gives where the tokens of each output were picked, by these tokens."""
-    return {tokens: _forced_logits(plain, prompt, tokens) for tokens in {o.tokens for o in outputs}}
-
-
-def _forced_logits(plain: PlainRun, prompt: Sequence[int], tokens: Tokens) -> Tensor:
-    plain.reset()
-    if not tokens:
-        return plain.encode(prompt)
-    rows = [plain.step(prompt)]
-    rows += [plain.step([token]) for token in tokens[:-1]]
-    return torch.stack(rows)
+    return {tokens: fed.logits(plain, tokens) for tokens in {o.tokens for o in outputs}}
 
 
 def relative_error(got: Tensor, right: Tensor) -> float:

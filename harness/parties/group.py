@@ -1,7 +1,6 @@
 """The parties of a run: start them, talk to them, watch them, and leave none behind."""
 
 import secrets
-import select
 import selectors
 import signal
 import socket
@@ -13,40 +12,47 @@ from contextlib import contextmanager, suppress
 from itertools import chain
 from typing import Any
 
-from harness.errors import FrameError, HandshakeError, PartyFailure, Refused, RunnerError
-from harness.parties.control import HARNESS, VERSION, Control, Notice
+from harness.errors import FrameError, PartyFailure, Refused, RunnerError
+from harness.machine.interrupts import deferred
+from harness.parties import notice_checks as checks
+from harness.parties.control import HARNESS, TEXT_BYTES, Control, Notice, readable
 from harness.parties.job import Shaping
 from harness.parties.link_check import Calibration
 from harness.runners.base import HarnessAddress, Runner, RunningParty
-from harness.transport.handshake import SECRET_BYTES, Credentials, Trust, answer, listen
+from harness.transport.handshake import SECRET_BYTES, Credentials, Trust, listen
+from harness.transport.reception import Reception
+from harness.transport.stream import Connection
 from harness.transport.tls import Identity
-from protocols.party import ROLES, Phase, Role
+from protocols.party import Phase, Role
 
 ONE_SECRET = (
-    "one secret for all roles lets any party join as another: give three, one each for P0, P1 and P2, "
+    "one secret for all roles lets any party join as another: give one for each role, P0's first, "
     "or say runner.shared_secret=true where one operator runs all parties"
 )
 LOG_LINES = 40
-HANDSHAKE_S = 5.0
+ERROR_CHARACTERS = 4000
+RANKS = {"failed": 0, "timeout": 2, "gone": 3}  # of a party's reasons, causes first
 POLL_S = 0.2
 GRACE_S = 0.05  # to end by themselves
 CLOCK_PINGS = 15
 SETTLE_S = 1.0  # after a first failure, how long the others may still report theirs
-LEAD_NS = 3_000_000  # from the go to the common start, so that it reaches every party in time
+CAUSE_S = 5.0  # the same while all that was reported are lost peers
+LEAD_NS = 1_000_000  # for each party, from the go to the common start: it reaches all in time
 
 
 class PartyGroup:
     """One party per role, placed by `runner`, connected to each other and to the harness.
 
-    threads: of compute, per party. timeout_s: longest silence. tls: on every connection. Raises
-    PartyFailure from any call once a party has failed; the group is then of no more use. The group
-    opens and closes the runner.
+    roles: those of the runner. threads: of compute, per party. timeout_s: longest silence. tls: on
+    every connection. Raises PartyFailure from any call once a party has failed; the group is then of no
+    more use. The group opens and closes the runner.
     """
 
     def __init__(self, runner: Runner, threads: int, timeout_s: float, tls: bool = False) -> None:
         self.threads, self.timeout_s = threads, timeout_s
         self._me = Credentials(HARNESS, Identity.fresh(HARNESS) if tls else None)
-        self.logs: dict[Role, deque[str]] = {role: deque(maxlen=LOG_LINES) for role in ROLES}
+        self.roles = runner.roles
+        self.logs: dict[Role, deque[str]] = {role: deque(maxlen=LOG_LINES) for role in self.roles}
         self.clock_offsets_ns: dict[Role, int] = {}
         self._runner = runner
         self.calibration: Calibration | None = None  # of the links as they are shaped now
@@ -62,27 +68,21 @@ class PartyGroup:
         """Start and connect all parties. Raises RunnerError, PartyFailure; `close` is needed all
         the same."""
         trusts = {role: Trust(secret) for role, secret in self._secrets().items()}
-        self._runner.open()
+        with deferred():
+            self._runner.open()
         with self._listener() as listener:
             address = self._runner.host, listener.getsockname()[1]
-            for role in ROLES:
+            for role in self.roles:
                 harness = HarnessAddress(*address, trusts[role].secret.hex(), self._tls)
-                self._running[role] = self._launch(role, harness)
+                with deferred():
+                    self._running[role] = self._launch(role, harness)
             self._accept(listener, trusts)
         hello = self.gather("hello")
-        for role, notice in hello.items():
-            if (found := notice.fields.get("version")) != VERSION:
-                text = f"{role} is of another version of permbench (control channel {found}"
-                raise PartyFailure(f"{text}, the harness's {VERSION})")
-        addresses = {role: (n.fields["host"], n.fields["port"]) for role, n in hello.items()}
-        self.send_all(
-            "peers",
-            addresses=addresses,
-            threads=self.threads,
-            timeout_s=self.timeout_s,
-            tc=self._runner.tc,
-            **self._introductions(),
-        )
+        addresses = {role: checks.address(role, notice.fields) for role, notice in hello.items()}
+        common = {"threads": self.threads, "timeout_s": self.timeout_s, "tc": self._runner.tc}
+        common |= {"one_machine": self._runner.one_machine} | self._introductions()
+        for role in self._controls:
+            self.send(role, "peers", addresses=self._runner.addresses(role, addresses), **common)
         self.gather("connected")
 
     @property
@@ -100,8 +100,8 @@ class PartyGroup:
                 raise RunnerError(ONE_SECRET)
             return given
         if self._tls:
-            return {role: secrets.token_bytes(SECRET_BYTES) for role in ROLES}
-        return dict.fromkeys(ROLES, secrets.token_bytes(SECRET_BYTES))
+            return {role: secrets.token_bytes(SECRET_BYTES) for role in self.roles}
+        return dict.fromkeys(self.roles, secrets.token_bytes(SECRET_BYTES))
 
     def _introductions(self) -> dict[str, Any]:
         """With TLS, what the parties know each other by: the certificate that each has shown here, and
@@ -131,11 +131,12 @@ class PartyGroup:
             for _ in range(CLOCK_PINGS):
                 begin_ns = time.monotonic_ns()
                 self.send(role, "clock")
-                _, notice = next(self._notices(lambda _: None))
+                notice = self._reply(role, "clock")
                 took_ns = time.monotonic_ns() - begin_ns
                 if took_ns < best_ns:
                     best_ns = took_ns
-                    offset_ns = notice.fields["now_ns"] - begin_ns - took_ns // 2
+                    now_ns = checks.integer(role, notice.fields, "now_ns")
+                    offset_ns = now_ns - begin_ns - took_ns // 2
             self.clock_offsets_ns[role] = offset_ns if abs(offset_ns) > best_ns else 0
             self.send(role, "clock_ahead", ns=self.clock_offsets_ns[role])
 
@@ -145,7 +146,7 @@ class PartyGroup:
         Returns that instant. Raises PartyFailure.
         """
         self._switch_interfaces(phase in self._shaping.phases)
-        start_ns = time.monotonic_ns() + LEAD_NS
+        start_ns = time.monotonic_ns() + LEAD_NS * len(self.roles)
         self.send_all("go", phase=phase, step=step, start_ns=start_ns)
         return start_ns
 
@@ -172,9 +173,7 @@ class PartyGroup:
     def _switch_interfaces(self, on: bool) -> None:
         """Kernel links do not know phases: parties, which are ready, switch them between phases."""
         if self._shaping.shaper == "tc" and on != self._interfaces_on:
-            self._interfaces_on = on
-            self.send_all("switch", on=on)
-            self.gather("ready")
+            self.switch(on)
 
     def calibrate(
         self, pairs: Sequence[tuple[Role, Role]]
@@ -190,17 +189,30 @@ class PartyGroup:
             self.go("calibrate")
             notices = self.gather("calibrated")
             measured[pair] = notices[pair[0]].fields
+            checks.check_calibrated(pair[0], measured[pair])
         return measured
+
+    def switch(self, on: bool) -> None:
+        """Between jobs: kernel links as they were shaped, or at full speed."""
+        self._interfaces_on = on
+        self.send_all("switch", on=on)
+        self.gather("ready")
+
+    def count(self) -> dict[Role, dict[str, dict[str, int]]]:
+        """Between jobs: what each party's interface has counted so far, by receiving role."""
+        self.send_all("count")
+        notices = self.gather("counted")
+        return {role: checks.counted(role, notice.fields) for role, notice in notices.items()}
+
+    @property
+    def runner(self) -> Runner:
+        """Where the parties live."""
+        return self._runner
 
     @property
     def image(self) -> str | None:
         """The container image of the parties; None for processes."""
         return self._runner.image
-
-    @property
-    def roles(self) -> tuple[Role, ...]:
-        """The roles that take part."""
-        return tuple(self._controls)
 
     def send(self, role: Role, kind: str, **fields: Any) -> None:
         """Send one notice to one party."""
@@ -213,21 +225,33 @@ class PartyGroup:
             self.send(role, kind, **fields)
 
     def gather(
-        self, kind: str, on_stage: Callable[[str], None] = lambda _: None
+        self,
+        kind: str,
+        on_stage: Callable[[str], None] = lambda _: None,
+        text_bytes: int = TEXT_BYTES,
     ) -> dict[Role, Notice]:
-        """One notice of `kind` from each party. Raises PartyFailure."""
+        """One notice of `kind`, with at most so much JSON, from each party. Raises PartyFailure."""
+        for control in self._controls.values():
+            control.text_bytes = text_bytes
         found: dict[Role, Notice] = {}
         early, self._early = self._early, []
         for role, notice in chain(early, self._notices(on_stage)):
             if role in found:
                 self._early.append((role, notice))  # a fast party's next report
             elif notice.kind != kind:
-                raise PartyFailure(f"{role} sent {notice.kind!r} where {kind!r} was expected")
+                raise _unexpected(role, notice, kind)
             else:
                 found[role] = notice
             if len(found) == len(self._controls):
                 break
-        return found
+        return {role: found[role] for role in self.roles}
+
+    def _reply(self, role: Role, kind: str) -> Notice:
+        """The next notice, which is to be one party's answer of that kind. Raises PartyFailure."""
+        sender, notice = next(self._notices(lambda _: None))
+        if (sender, notice.kind) != (role, kind):
+            raise _unexpected(sender, notice, kind)
+        return notice
 
     def _notices(self, on_stage: Callable[[str], None]) -> Iterator[tuple[Role, Notice]]:
         """Notices as they come, stages and failures apart. Raises PartyFailure."""
@@ -236,10 +260,11 @@ class PartyGroup:
             if notice is None or notice.kind == "error":
                 raise self._failure(role, notice)
             if notice.kind == "stage":
-                on_stage(notice.fields["text"])
+                on_stage(checks.text_of(notice.fields))
                 continue
             yield role, notice
 
+    @deferred()
     def close(self) -> None:
         """End every process, at once and for certain."""
         self.send_all("stop")
@@ -267,32 +292,30 @@ class PartyGroup:
 
     def _keep_log(self, role: Role, place: RunningParty) -> None:
         for line in place.lines():
-            self.logs[role].append(line)
+            self.logs[role].append(readable(line))
 
-    def _accept(self, listener: Any, trusts: Mapping[Role, Trust]) -> None:
-        patience_s, why = self._runner.start_timeout_s, ""
+    def _accept(self, listener: socket.socket, trusts: Mapping[Role, Trust]) -> None:
+        patience_s = self._runner.start_timeout_s
         deadline = time.monotonic() + patience_s
-        while missing := [role for role in ROLES if role not in self._controls]:
-            dead = [role for role in missing if self._running[role].exit_code() is not None]
-            if dead:
-                failure = self._failure(dead[0], None)
-                raise PartyFailure(f"{failure}{why}", failure.timed_out)
-            if time.monotonic() > deadline:
-                raise PartyFailure(f"{missing[0]} did not start in {patience_s:g} s{why}", True)
-            if not select.select([listener], [], [], POLL_S)[0]:
-                continue
-            expected = {role: trusts[role] for role in missing}
-            try:
-                until = time.monotonic() + HANDSHAKE_S
-                role, connection = answer(listener, self._me, expected, until)
-            except Refused as error:
-                raise PartyFailure(str(error)) from None
-            except HandshakeError as error:  # a stranger
-                why = f" ({error})"
-                continue
-            connection.sock.settimeout(self.timeout_s)
-            self._controls[role] = control = Control(connection)
-            self._selector.register(control.fileno(), selectors.EVENT_READ, role)
+        with Reception(listener, self._me, trusts) as reception:
+            while missing := [role for role in self.roles if role not in self._controls]:
+                why = f" ({reception.last})" if reception.last else ""  # a stranger
+                dead = [role for role in missing if self._running[role].exit_code() is not None]
+                if dead:
+                    failure = self._failure(dead[0], None)
+                    raise PartyFailure(f"{failure}{why}", failure.timed_out)
+                if time.monotonic() > deadline:
+                    raise PartyFailure(f"{missing[0]} did not start in {patience_s:g} s{why}", True)
+                try:
+                    arrival = reception.next(POLL_S)
+                except Refused as error:
+                    raise PartyFailure(str(error)) from None
+                if arrival is not None:
+                    self._add(*arrival)
+
+    def _add(self, role: Role, connection: Connection) -> None:
+        self._controls[role] = control = Control(connection, self.timeout_s)
+        self._selector.register(control.fileno(), selectors.EVENT_READ, role)
 
     def _next(self, timeout_s: float) -> tuple[Role, Notice | None]:
         """The next notice of any party, or None where its connection has ended."""
@@ -321,29 +344,37 @@ class PartyGroup:
     def _failure(self, role: Role, notice: Notice | None) -> PartyFailure:
         """The cause, once the others had a moment to report: a death or an error of its own comes
         before a lost peer, which is only its consequence."""
-        reports = {role: notice}
-        deadline = time.monotonic() + SETTLE_S
-        while len(reports) < len(self._controls) and time.monotonic() < deadline:
+        explained = {role: self._explain(role, notice)}
+        begin = time.monotonic()
+        while len(explained) < len(self._controls):
+            only_lost = min(rank for rank, _ in explained.values()) == RANKS["gone"]
+            left_s = begin + (CAUSE_S if only_lost else SETTLE_S) - time.monotonic()
+            if left_s <= 0:
+                break
             try:
-                role, notice = self._next(deadline - time.monotonic())
+                role, notice = self._next(left_s)
             except PartyFailure:
                 break
-            if notice is None or notice.kind == "error":
-                reports.setdefault(role, notice)
-        return min((self._explain(r, n) for r, n in reports.items()), key=lambda f: f[0])[1]
+            if role not in explained and (notice is None or notice.kind == "error"):
+                explained[role] = self._explain(role, notice)
+        return min(explained.values(), key=lambda f: f[0])[1]
 
     def _explain(self, role: Role, notice: Notice | None) -> tuple[int, PartyFailure]:
         if notice is not None:
-            reason = notice.fields["reason"]
-            rank = {"failed": 0, "timeout": 2, "gone": 3}[reason]
-            text = f"{role}: {notice.fields['text']}"
-            return rank, PartyFailure(text, timed_out=reason == "timeout")
+            reason = checks.text_of(notice.fields, "reason")
+            text = f"{role}: {checks.text_of(notice.fields, most=ERROR_CHARACTERS)}"
+            return RANKS.get(reason, 0), PartyFailure(text, timed_out=reason == "timeout")
         code = self._running[role].exit_code(SETTLE_S)
-        how = "closed its control channel" if code is None else _exit_text(code)
+        how = "closed its control channel" if code is None else exit_text(code)
         return 1, PartyFailure(f"{role} {how}")
 
 
-def _exit_text(code: int) -> str:
+def _unexpected(role: Role, notice: Notice, kind: str) -> PartyFailure:
+    return PartyFailure(f"{role} sent {notice.kind[: checks.SHORT]!r} where {kind!r} was expected")
+
+
+def exit_text(code: int) -> str:
+    """How a process ended (−N: by signal N)."""
     return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
 
 
@@ -353,7 +384,8 @@ def kernel_environment(threads: int) -> dict[str, str]:
     import llvmlite.binding as llvm  # noqa: PLC0415 - slow to import, and only needed here
 
     features = f"{llvm.get_host_cpu_features().flatten()},-prefer-256-bit"
-    counts = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "GOMAXPROCS")
+    counts = dict.fromkeys(names, str(threads))
     return counts | {
         "THP_MEM_ALLOC_ENABLE": "1",
         "NUMBA_CPU_NAME": llvm.get_host_cpu_name(),

@@ -1,18 +1,21 @@
 """What a party is asked to do: one evaluation job, as plain data that travels as JSON."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import permutations
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from harness.parties.faults import Fault
 from harness.registry import options_class
 from netem.emulated_link import EmulatedLink
 from netem.profile import LinkProfile
-from protocols.party import ROLES, Phase, Role
+from protocols.party import Phase, Role
 from protocols.transformer.spec import TransformerSpec
 from protocols.workload import (
     Argmax,
+    Attention,
+    Bootstrapping,
     Generation,
     Layer,
     Linear,
@@ -22,7 +25,8 @@ from protocols.workload import (
     Workload,
 )
 
-Shaper = Literal["none", "emulated", "tc"]
+IN_FULL = 3  # links of the same two profiles that are measured at every size
+Shaper = Literal["none", "emulated", "tc", "proxy"]  # proxy: between the parties, on loopback
 
 
 @dataclass(frozen=True)
@@ -70,10 +74,14 @@ def _workload(fields: dict[str, Any]) -> Workload:
         return Nonlinear(fields["op"], tuple(fields["shape"]))
     if kind == "linear":
         return Linear(**fields)
+    if kind == "attention":
+        return Attention(**fields)
     if kind == "layer":
         return Layer(TransformerSpec(**fields.pop("spec")), **fields)
     if kind == "generation":
         return Generation(TransformerSpec(**fields.pop("spec")), **fields)
+    if kind == "bootstrapping":
+        return Bootstrapping(**fields)
     raise ValueError(f"no workload of kind {kind!r}")
 
 
@@ -95,9 +103,9 @@ class Shaping:
     seed: int = 0
 
     @classmethod
-    def of_delay(cls, delay_s: float) -> "Shaping":
-        """Online, every link has this delay each way, and nothing else."""
-        links = {f"{a}>{b}": LinkProfile(delay_s) for a, b in permutations(ROLES, 2)}
+    def of_delay(cls, delay_s: float, roles: Collection[Role]) -> "Shaping":
+        """Online, every link between `roles` has this delay each way, and nothing else."""
+        links = {f"{a}>{b}": LinkProfile(delay_s) for a, b in permutations(roles, 2)}
         return cls("emulated", links, ("online",))
 
     def to_json(self) -> dict[str, Any]:
@@ -116,8 +124,7 @@ class Shaping:
 
     def profiles_from(self, role: Role) -> dict[Role, LinkProfile]:
         """The shaped links that go out of one role, by receiving role."""
-        out = {to: self.profile(role, to) for to in ROLES if to != role}
-        return {to: profile for to, profile in out.items() if profile.shaped}
+        return {to: p for source, to, p in self._links() if source == role and p.shaped}
 
     def emulated_to(self, role: Role) -> dict[Role, EmulatedLink]:
         """The links in user space to one role, by sending role; none where somebody else shapes."""
@@ -125,9 +132,29 @@ class Shaping:
             return {}
         return {
             source: EmulatedLink(profile, hash_seed(self.seed, f"{source}>{role}"))
-            for source in ROLES
-            if (profile := self.profile(source, role)).shaped and source != role
+            for source, to, profile in self._links()
+            if to == role and profile.shaped
         }
+
+    def _links(self) -> Iterator[tuple[Role, Role, LinkProfile]]:
+        for name, profile in self.profiles.items():
+            source, to = cast(list[Role], name.split(">"))
+            yield source, to, profile
+
+    def measured_briefly(self, pairs: Sequence[tuple[Role, Role]]) -> set[tuple[Role, Role]]:
+        """Those of `pairs` whose link is measured without the ladder of sizes: `IN_FULL` others of the
+        same two profiles come before. So calibration of many alike links takes little longer. Of links that
+        nobody shapes, nobody knows that they are alike."""
+        if self.shaper == "none":
+            return set()
+        count: Counter[frozenset[LinkProfile]] = Counter()
+        briefly = set()
+        for a, b in pairs:
+            kind = frozenset((self.profile(a, b), self.profile(b, a)))
+            if count[kind] >= IN_FULL:
+                briefly.add((a, b))
+            count[kind] += 1
+        return briefly
 
 
 def hash_seed(seed: int, name: str) -> int:

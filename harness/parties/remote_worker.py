@@ -5,7 +5,9 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+from harness.machine.parent_process import PARENT_VARIABLE
 from harness.parties.group import kernel_environment
+from harness.progress import say
 from harness.runners.base import WORKER, HarnessAddress
 from harness.transport.handshake import SECRET_VARIABLE
 from protocols.party import Role
@@ -23,7 +25,7 @@ def join(role: Role, host: str, port: int, secret: bytes, wait_s: float, tls: bo
     sessions = 0
     while (code := _serve(argv, secret)) != NOT_JOINED:
         sessions += 1
-        print(f"{role}: session {sessions} ended with code {code}", file=sys.stderr, flush=True)
+        say(f"{role}: session {sessions} ended with code {code}")
     return 0 if sessions else 1
 
 
@@ -31,7 +33,13 @@ def _serve(argv: Sequence[str], secret: bytes) -> int:
     """One session, in a process of its own: its kernels need an environment set before Python is."""
     environment = os.environ | kernel_environment(threads=1)
     environment.pop(SECRET_VARIABLE, None)
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, env=environment) as process:
+    environment[PARENT_VARIABLE] = str(os.getpid())
+    with subprocess.Popen(
+        argv,
+        stdin=subprocess.PIPE,
+        env=environment,
+        start_new_session=True,  # Ctrl-C is for this process, which then ends the worker
+    ) as process:
         try:
             process.communicate(secret.hex().encode() + b"\n")
         except KeyboardInterrupt:

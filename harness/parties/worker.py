@@ -3,6 +3,11 @@
 It connects to the harness, then to its peers, and runs jobs until the harness closes the control
 channel. If the harness dies the process ends at once.
 """
+# ruff: noqa: E402 - the slow imports come after it
+
+from harness.machine.parent_process import end_with_parent
+
+end_with_parent()
 
 import argparse
 import gc
@@ -20,33 +25,39 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, cast
 
+from harness.errors import HandshakeError, NotAwaited, Refused
 from harness.machine.resource_check import require_own
 from harness.parties.control import HARNESS, VERSION, Control, Notice
 from harness.parties.faults import with_fault
 from harness.parties.job import Job, Shaping
 from harness.parties.trace_recorder import TraceRecorder
+from harness.records.environment import usable_cores
 from harness.registry import system_class
 from harness.transport.handshake import (
     SECRET_BYTES,
     Credentials,
     Trust,
     connect,
-    connect_all,
     listen,
 )
+from harness.transport.reception import connect_all
 from harness.transport.socket_party import SocketParty
+from harness.transport.stream import Connection
 from harness.transport.tls import Identity
 from netem import nic
 from netem.calibrate import End, initiate, respond
 from netem.emulated_link import wait_until
+from netem.profile import LinkProfile
 from netem.shaped_interface import ShapedInterface
 from netem.tc_show import Count
 from netem.tolerance import PACKETS, judge
-from protocols.arith import ring, tiles
+from protocols.arith import byte_products, ring, tiles
 from protocols.counters import Counters
 from protocols.errors import PeerError, PeerGone, PeerTimeout
-from protocols.party import P0, ROLES, Phase, Role
+from protocols.party import ALL_ROLES, P0, Phase, Role
 from protocols.system import System
+
+AGAIN_S = 0.5  # until a party asks again whether it is wanted
 
 
 class Worker:
@@ -59,8 +70,10 @@ class Worker:
         party: SocketParty,
         counters: Counters,
         addresses: dict[str, str],
+        one_machine: bool,
     ) -> None:
         self._role = role
+        self._one_machine = one_machine
         self._addresses = addresses
         self._clock_ahead_ns = 0  # of the harness's, to which all instants refer
         self._control = control
@@ -94,6 +107,12 @@ class Worker:
                 self._calibrate([(a, b) for a, b in notice.fields["pairs"]])
             elif notice.kind == "shape":
                 self._shape(Shaping.from_json(notice.fields))
+            elif notice.kind == "switch":
+                self._switch(notice.fields["on"])
+            elif notice.kind == "count":
+                counted = self._interface.counters() if self._interface else {}
+                interface = {to: asdict(each) for to, each in counted.items()}
+                self._control.send("counted", interface=interface)
             elif notice.kind == "run":
                 self._run(Job.from_json(notice.fields))
 
@@ -122,19 +141,22 @@ class Worker:
     def _calibrate(self, pairs: list[tuple[Role, Role]]) -> None:
         """Take part in measuring the link of each pair that this role belongs to."""
         self._party.start_run()
+        briefly = self._shaping.measured_briefly(pairs)
         for a, b in pairs:
             measured: dict[str, Any] = {}
+            there, back = self._shaping.profile(a, b), self._shaping.profile(b, a)
+            brief = (a, b) in briefly
             with self._phase("calibrate", self._barrier().fields["start_ns"]):
                 if self._role == a:
-                    measured = self._measure(b)
+                    measured = self._measure(b, there, back, brief)
                 if self._role == b:
-                    respond(self._end(a), self._shaping.profile(a, b), self._shaping.profile(b, a))
+                    respond(self._end(a), there, back, brief)
             self._control.send("calibrated", **measured)
 
-    def _measure(self, peer: Role) -> dict[str, Any]:
-        there = self._shaping.profile(self._role, peer)
-        back = self._shaping.profile(peer, self._role)
-        measurement = initiate(self._end(peer), there, back)
+    def _measure(
+        self, peer: Role, there: LinkProfile, back: LinkProfile, brief: bool
+    ) -> dict[str, Any]:
+        measurement = initiate(self._end(peer), there, back, brief)
         allowed = PACKETS if self._shaping.shaper == "tc" else None
         outside = judge(measurement, (there, back), allowed)
         return {"measured": measurement.to_dict(), "outside": [asdict(each) for each in outside]}
@@ -151,11 +173,14 @@ class Worker:
             self._control.send("stage", text="building the model")
         ring.warm_up()
         tiles.warm_up()
+        byte_products.warm_up()
         make = system_class(job.system)
         if job.check_memory:
             require_own(self._role, make.needs(job.workload, job.options))
         gc.freeze()  # what is there now stays: no collection between evaluations looks at it
         system = make(self._party, job.workload, job.seed, job.options, job.user, job.key_seed)
+        if self._one_machine:
+            system.offline_threads = max(1, usable_cores() // make.offline_busy)
         if job.fault:
             system = with_fault(system, job.fault)
         before = self._interface.counters() if self._interface else {}
@@ -207,10 +232,13 @@ class Worker:
             if notice.kind == "shape":
                 self._shape(Shaping.from_json(notice.fields))
                 continue
-            if self._interface:
-                self._interface.switch(notice.fields["on"])
-            self._control.send("ready")
+            self._switch(notice.fields["on"])
         return notice
+
+    def _switch(self, on: bool) -> None:
+        if self._interface:
+            self._interface.switch(on)
+        self._control.send("ready")
 
     @contextmanager
     def _phase(self, name: Phase, start_ns: int) -> Iterator[None]:
@@ -236,8 +264,10 @@ class Worker:
 
 
 def _reason(error: Exception) -> str:
-    """A lost or silent peer is a consequence; what else a party raises is a cause."""
-    if isinstance(error, PeerGone):
+    """A peer that is lost, silent or ends a handshake is a consequence; what else a party raises is a
+    cause, and so is its own refusal of a peer."""
+    unmet = isinstance(error, HandshakeError) and not isinstance(error, Refused)
+    if unmet or isinstance(error, PeerGone):
         return "gone"
     return "timeout" if isinstance(error, PeerTimeout) else "failed"
 
@@ -256,8 +286,26 @@ def _peak_rss_bytes() -> int:
     return 0
 
 
+def arrive(
+    harness: tuple[str, int], me: Credentials, trust: Trust, patience_s: float
+) -> Connection:
+    """Connect to the harness once there is a call that wants this role. Raises HandshakeError."""
+    deadline, said = time.monotonic() + patience_s, False
+    while True:
+        try:
+            left_s = max(0.0, deadline - time.monotonic())
+            return connect(harness, me, HARNESS, trust, timeout_s=left_s)
+        except NotAwaited as error:
+            if time.monotonic() + AGAIN_S > deadline:
+                raise
+            if not said:
+                print(f"{me.role} waits for another call: {error}", file=sys.stderr)
+            said = True
+        time.sleep(AGAIN_S)
+
+
 def _start(me: Credentials, host: str, port: int, secret: bytes, patience_s: float) -> Worker:
-    connection = connect((host, port), me, HARNESS, Trust(secret), timeout_s=patience_s)
+    connection = arrive((host, port), me, Trust(secret), patience_s)
     control = Control(connection)
     here = connection.sock.getsockname()[0]  # peers reach this party where the harness does
     listener = listen(here)
@@ -267,13 +315,13 @@ def _start(me: Credentials, host: str, port: int, secret: bytes, patience_s: flo
     try:
         return _connect_peers(me, control, listener, secret, peers.fields)
     except PeerError as error:
-        control.send("error", reason="failed", text=f"{type(error).__name__}: {error}")
+        control.send("error", reason=_reason(error), text=f"{type(error).__name__}: {error}")
         raise
 
 
 def _trusts(role: Role, secret: bytes, peers: Mapping[str, Any]) -> dict[Role, Trust]:
     """What each peer must prove, as the harness says where it can say so in confidence."""
-    others = [peer for peer in ROLES if peer != role]
+    others = [peer for peer in peers["addresses"] if peer != role]
     if not (pinned := peers.get("fingerprints")):
         return {peer: Trust(secret) for peer in others}
     fresh = bytes.fromhex(peers["secret"])
@@ -299,7 +347,7 @@ def _connect_peers(
     party = SocketParty(me.role, connections, peers["timeout_s"], [counters])
     control.send("connected")
     hosts: dict[str, str] = {name: host for name, (host, _) in addresses.items()}
-    return Worker(me.role, control, party, counters, hosts)
+    return Worker(me.role, control, party, counters, hosts, peers["one_machine"])
 
 
 def _arguments() -> argparse.Namespace:
@@ -309,7 +357,7 @@ def _arguments() -> argparse.Namespace:
         epilog=f"The run's secret, {SECRET_BYTES} bytes in hex, comes from --secret-file, or else from "
         "standard input.",
     )
-    parser.add_argument("role", choices=ROLES)
+    parser.add_argument("role", choices=ALL_ROLES)
     parser.add_argument("host", help="where the harness listens")
     parser.add_argument("port", type=int)
     parser.add_argument("--secret-file", type=Path, help="file with the run's secret")

@@ -6,6 +6,7 @@ A file counts by its bytes, comments too: whether an edit matters is not for a p
 """
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator
 from functools import cache, lru_cache
 from importlib.util import find_spec
@@ -45,7 +46,11 @@ def _state(path: Path) -> tuple[int, int]:
 
 
 def _python_files(place: Path) -> Iterator[Path]:
-    return iter([place]) if place.is_file() else place.rglob("*.py")
+    """Below a folder; one that goes away meanwhile, as Python's caches do, has none."""
+    if place.is_file():
+        yield place
+    for folder, _, names in os.walk(place):
+        yield from (Path(folder, name) for name in names if name.endswith(".py"))
 
 
 @cache
@@ -75,6 +80,16 @@ def _parts(root: Path, files: Iterable[Path]) -> Iterator[bytes]:
         yield path.read_bytes()
 
 
-def sources(system: str) -> dict[str, str | None]:
-    """What a record keeps: `code`, and `system` for one of another package."""
-    return {"code": code_digest(), "system": system_digest(system)}
+def programs_digest(file: str) -> str:
+    """The same of the file of an external system, with the files beside it that its commands name."""
+    from baselines.external.program_file import read  # noqa: PLC0415 - torch is slow to import
+
+    path = Path(file)
+    return digest_of(path.parent, read(path).named_files())
+
+
+def sources(system: str, file: str | None = None) -> dict[str, str | None]:
+    """What a record keeps: `code`, and `system` for one of another package, or for `external` with its
+    file."""
+    own = system_digest(system) if file is None else programs_digest(file)
+    return {"code": code_digest(), "system": own}

@@ -3,19 +3,20 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from harness.config.network import ROLE_NAMES
 from harness.errors import ConfigError, rejected
+from harness.records import draft_gain
 from harness.records.query import TIMED_PHASES, experiment, flat_row
 from harness.records.record import Record
 from harness.records.selection import newest
 from harness.records.store import load_all
+from protocols.party import ROLES
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Rows = Literal["runs", "samples", "steps"]
+Rows = Literal["runs", "samples", "steps", "operators"]
 
 _OF_PHASE = {
     "median_ns": "wall time, median of the samples, ns",
@@ -23,6 +24,7 @@ _OF_PHASE = {
     "max_ns": "wall time, most, ns",
     "q1_ns": "wall time, first quartile, ns",
     "q3_ns": "wall time, third quartile, ns",
+    "p95_ns": "wall time, 95th percentile, ns; of 20 samples or more",
     "samples": "number of measured evaluations",
     "computed_ns": "what its bytes and hops alone would take on the network, computed, ns",
     "hops": "one-way messages on the critical path",
@@ -46,8 +48,16 @@ COLUMNS: dict[str, str] = {
     "correctness.exact": "the same against the exact model in float64",
     "correctness.tolerance": "largest error that is accepted",
     "correctness.ok": "whether the answer was right",
+    "verdict": "good, or what its samples say against its online time: few, short, spread, outliers, drift",
+    "verdict_reason": "the same with numbers",
+    **{f"verify.{key}": f"experiment=verify: {what}" for key, what in draft_gain.COLUMNS.items()},
+    "pytorch.median_ns": "experiment=slowdown: PyTorch in the clear, median, ns",
+    "slowdown": "experiment=slowdown: log10 of online.median_ns / pytorch.median_ns",
     "within_tolerance": "whether calibration found every link as its profile says",
-    **{f"stored_bytes.{role}": f"what {role} keeps of the model, bytes" for role in ROLE_NAMES},
+    **{
+        f"stored_bytes.{role}": f"what {role} keeps of the model, bytes; so for each role that there is"
+        for role in ROLES
+    },
     "environment.date": "when it was measured, UTC",
     "environment.cpu_model": "processor",
     "environment.cores": "cores of the machine",
@@ -70,15 +80,18 @@ def load(
 
     rows: "runs", a row a record, in the columns of `COLUMNS` and one for each configuration key;
     "samples", a row a measured evaluation (id, experiment, system, sample, and the wall time of each
-    phase in ns); "steps", a row a token of a generation (id, experiment, system, evaluation, step,
-    and the fields of a step: kind, tokens, wall_ns, offline_wall_ns, hops, payload_bytes). A broken
+    phase in ns, and when online began in ns of Unix time, where known); "steps", a row a token of a
+    generation (id, experiment, system, evaluation, step, and the fields of a step: kind, tokens,
+    wall_ns, offline_wall_ns, hops, payload_bytes); "operators", a row a role and operator of a traced
+    run (id, experiment, system, and the fields of an operator: role, operator, compute_wall_ns,
+    compute_cpu_ns, wait_ns, messages, payload_bytes, hops). A broken
     file is a warning on stderr. Raises ConfigError for a folder that is not there.
     """
     path = Path(folder)
     if not path.is_dir():
         raise ConfigError("folder", f"{path} is not a folder")
-    if rows not in ("runs", "samples", "steps"):
-        raise rejected("rows", rows, "runs, samples or steps")
+    if rows not in get_args(Rows):
+        raise rejected("rows", rows, "runs, samples, steps or operators")
     records = load_all(path)
     return frame(records if replaced else newest(records), rows)
 
@@ -87,7 +100,7 @@ def frame(records: Sequence[Record], rows: Rows = "runs") -> "pd.DataFrame":
     """Records as a table; see `load`."""
     import pandas as pd  # noqa: PLC0415 - slow to import
 
-    makers = {"runs": _runs, "samples": _samples, "steps": _steps}
+    makers = {"runs": _runs, "samples": _samples, "steps": _steps, "operators": operator_rows}
     return pd.DataFrame([row for record in records for row in makers[rows](record)])
 
 
@@ -104,7 +117,9 @@ def _samples(record: Record) -> Iterator[dict[str, Any]]:
             for name, wall in walls.items()
             if wall
         }
-        yield {**_whose(record), "sample": sample, **times}
+        began = record.phases["online"].started_ns
+        started = {"online_started_ns": began[sample]} if began else {}
+        yield {**_whose(record), "sample": sample, **times, **started}
 
 
 def _steps(record: Record) -> Iterator[dict[str, Any]]:
@@ -113,6 +128,12 @@ def _steps(record: Record) -> Iterator[dict[str, Any]]:
         number = number + 1 if step.evaluation == evaluation else 0
         evaluation = step.evaluation
         yield {**_whose(record), "step": number, **asdict(step)}
+
+
+def operator_rows(record: Record) -> Iterator[dict[str, Any]]:
+    """A row a role and operator; none of a record that was not traced."""
+    for operator in record.operators or ():
+        yield {**_whose(record), **asdict(operator)}
 
 
 def _whose(record: Record) -> dict[str, Any]:

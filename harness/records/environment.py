@@ -25,6 +25,7 @@ PACKAGES = (
     "docker",
     "psutil",
     "rich",
+    "jinja2",
 )
 # What tells machines apart, as far as their numbers go.
 MACHINE_KEYS = ("cpu_model", "cores", "usable_cores", "memory_bytes", "governor", "kernel")
@@ -105,6 +106,13 @@ def git_state(repo_root: Path) -> dict[str, Any]:
     return nothing if commit is None else {"commit": commit, "dirty": bool(changes)}
 
 
+def commit_of(repo_root: Path, name: str) -> str | None:
+    """The full hash of a commit that git knows by `name`, as HEAD~1 or a tag; None where it does not."""
+    if git_state(repo_root)["commit"] is None or name.startswith("-"):
+        return None
+    return _git(repo_root, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}") or None
+
+
 def _git(repo_root: Path, *arguments: str) -> str | None:
     try:
         done = subprocess.run(
@@ -113,6 +121,7 @@ def _git(repo_root: Path, *arguments: str) -> str | None:
             text=True,
             timeout=10,
             check=False,
+            start_new_session=True,  # Ctrl-C would leave a record without its commit
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

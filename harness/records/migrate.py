@@ -4,6 +4,7 @@
    `trace`, `generated`, `network.interfaces`, `network.calibrated_at`.
 2: a frame's header is shorter, and the emulated link stands at the receiver.
 3: `environment.sources`, `correctness.exact`, `stored_bytes`.
+4: `operators`.
 
 No number is changed. What a record could not know is null; with no `sources` it counts as made by
 other code, so that it is read, and shown under its own commit, but never measured with what is new.
@@ -12,7 +13,7 @@ other code, so that it is read, and shown under its own commit, but never measur
 from collections.abc import Callable, Mapping
 from typing import Any
 
-SCHEMA = 3
+SCHEMA = 4
 Data = dict[str, Any]
 
 
@@ -40,4 +41,8 @@ def _from_2(data: Data) -> Data:
     return {**data, **new}
 
 
-STEPS: tuple[Callable[[Data], Data], ...] = (_from_1, _from_2)
+def _from_3(data: Data) -> Data:
+    return {**data, "operators": None}
+
+
+STEPS: tuple[Callable[[Data], Data], ...] = (_from_1, _from_2, _from_3)

@@ -3,29 +3,22 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
 from itertools import groupby
+from math import log10
 from typing import Any
 
-from harness.config.config_hash import is_quiet
+from harness.config.config_hash import flatten, is_quiet
+from harness.config.experiments import EXPERIMENTS
 from harness.config.groups import GROUPS
-from harness.config.network import ROLE_NAMES
-from harness.config.schema import EXPERIMENTS
 from harness.errors import ConfigError, unknown
+from harness.records import draft_gain
 from harness.records.environment import MACHINE_KEYS
 from harness.records.record import PhaseRecord, Record
+from harness.records.sample_verdict import verdict
 from harness.records.stats import Spread, spread
+from harness.registry import BROUGHT
+from protocols.party import ROLES
 
 TIMED_PHASES = ("online", "offline", "prepare")
-
-
-def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one mapping with dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in data.items():
-        if isinstance(value, Mapping) and value:
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def experiment(record: Record) -> str:
@@ -67,22 +60,51 @@ def steady_ns(record: Record) -> float | None:
     return sum(times) if record.config["system"].get("offline_ahead") else max(times)
 
 
+def slowdown(record: Record, online_ns: float | None = None) -> float | None:
+    """By how many orders of magnitude (log10) online time, or `online_ns`, is longer than what PyTorch took
+    in the clear, medians; None where one of them was not measured."""
+    clear, times = spread(record.pytorch_ns or []), phase_spread(record, "online")
+    if clear is None or times is None or min(clear.median, times.low) <= 0:
+        return None
+    return log10((times.median if online_ns is None else online_ns) / clear.median)
+
+
 def payload_bytes(record: Record, phase: str) -> int:
     """Payload bytes of all roles in one evaluation's phase."""
     return sum(traffic.payload_bytes for traffic in _traffic(record.phases.get(phase)))
 
 
+def phase_counts(record: Record, phase: str) -> dict[str, int]:
+    """Payload bytes, messages and hops of one evaluation's phase, all roles together; empty where it was
+    not measured."""
+    found = record.phases.get(phase)
+    if found is None:
+        return {}
+    traffic = _traffic(found)
+    return {
+        "bytes": sum(t.payload_bytes for t in traffic),
+        "messages": sum(t.messages for t in traffic),
+        "hops": found.hops,
+    }
+
+
 def flat_row(record: Record) -> dict[str, Any]:
     """Everything of a record that fits one row of a CSV file; times in ns, sizes in bytes."""
     row: dict[str, Any] = {"id": record.id, "status": record.status, "error": record.error}
-    row |= {key: value for key, value in flatten(record.config).items() if value != {}}
+    row |= {key: value for key, value in record.flat.items() if value != {}}
     for name in TIMED_PHASES:
         row |= {f"{name}.{key}": value for key, value in _phase_row(record, name).items()}
     if record.correctness is not None:
         keys = ("metric", "value", "exact", "tolerance", "ok")
         row |= {f"correctness.{key}": getattr(record.correctness, key) for key in keys}
+    judged = verdict(record)
+    row |= {"verdict": str(judged), "verdict_reason": "; ".join(judged.reasons)}
+    row |= {f"verify.{key}": value for key, value in draft_gain.columns(record).items()}
+    clear = spread(record.pytorch_ns or [])
+    row |= {"pytorch.median_ns": clear and clear.median, "slowdown": slowdown(record)}
     row["within_tolerance"] = record.network.within_tolerance
-    row |= {f"stored_bytes.{role}": (record.stored_bytes or {}).get(role) for role in ROLE_NAMES}
+    stored = dict.fromkeys(map(str, ROLES)) | (record.stored_bytes or {})
+    row |= {f"stored_bytes.{role}": size for role, size in stored.items()}
     keep = (*MACHINE_KEYS, "date", "python", "git.commit", "git.dirty", "sources.code")
     environment = flatten(record.environment)
     return row | {f"environment.{key}": environment.get(key) for key in keep}
@@ -94,7 +116,7 @@ def varying_keys(records: Sequence[Record]) -> list[str]:
     A group's key counts only where two records name the same option and yet differ in it: the
     rate of two networks follows from their names, a rate overridden on the command line does not.
     """
-    return varying([flatten(record.config) for record in records])
+    return varying([record.flat for record in records])
 
 
 def varying(flats: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -130,9 +152,10 @@ def parse_filters(
 
 def known_keys(records: Iterable[Record]) -> set[str]:
     """The full names of all keys, those that only some of `records` have among them."""
-    names = {f.name for kind in EXPERIMENTS.values() for f in fields(kind)}
-    named = {f"{group}.name" for group in GROUPS} | {f"experiment.{name}" for name in names}
-    return {"status", "id"} | named | {key for r in records for key in flatten(r.config)}
+    named = {f"{group}.name" for group in GROUPS}
+    named |= {f"experiment.{f.name}" for kind in EXPERIMENTS.values() for f in fields(kind)}
+    named |= {f"system.{f.name}" for _, kind in BROUGHT.values() for f in fields(kind)}
+    return {"status", "id"} | named | {key for r in records for key in r.flat}
 
 
 def full_key(key: str, keys: Collection[str]) -> str:
@@ -147,7 +170,7 @@ def full_key(key: str, keys: Collection[str]) -> str:
 
 def _matches(record: Record, key: str, values: Collection[str]) -> bool:
     given = {"status": record.status, "id": record.id}.get(key)
-    value = flatten(record.config).get(key) if given is None else given
+    value = record.flat.get(key) if given is None else given
     return any(_same(value, text) for text in values)
 
 
@@ -178,6 +201,7 @@ def _phase_row(record: Record, name: str) -> dict[str, Any]:
         "max_ns": times.high,
         "q1_ns": times.q1,
         "q3_ns": times.q3,
+        "p95_ns": times.p95,
         "samples": times.samples,
         "computed_ns": phase.computed_ns,
         "hops": phase.hops,

@@ -6,13 +6,19 @@ sample is checked while the run is measured.
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, Self, get_args
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any, Literal, Self
 
+from harness.config.config_hash import flatten
 from harness.errors import RecordError
+from harness.records.json_check import problem
 from harness.records.migrate import SCHEMA, migrated
+from harness.records.record_schema import record_schema
 
+PHASES = ("prepare", "offline", "input", "online")
 OUTSIDE = "link outside tolerance"  # how the error of a refused run begins
 REMEDY = (
     "wait until other programs are done (permbench doctor), choose a network that this machine carries "
@@ -41,17 +47,21 @@ class RolePhase:
 
 @dataclass(frozen=True)
 class PhaseRecord:
-    """One phase. `wall_ns`: one per sample.
+    """One phase. `wall_ns`: one per sample. `started_ns`: when each of these began, in ns of Unix time,
+    so that samples of several records can be put in order; empty in records from before that key.
 
     computed_ns: for a phase that ran unshaped, what its bytes and hops alone would take on the
-    profile (computed, not measured); None for a phase that was shaped.
+    profile (computed, not measured); None for a phase that was shaped. hops: None where `no_hops` says why
+    they are not known.
     """
 
     wall_ns: list[int]
     warmup_wall_ns: list[int]
-    hops: int
+    hops: int | None
     roles: dict[str, RolePhase]
     computed_ns: int | None = None
+    started_ns: list[int] = field(default_factory=list)
+    no_hops: str | None = None
 
 
 @dataclass(frozen=True)
@@ -62,12 +72,31 @@ class StepRecord:
     """
 
     evaluation: int
-    kind: Literal["whole", "prefill", "decode"]
+    kind: Literal["whole", "prefill", "decode", "verify"]
     tokens: int
     wall_ns: int
     offline_wall_ns: int
     hops: int
     payload_bytes: int
+
+
+@dataclass(frozen=True)
+class OperatorRecord:
+    """Online work of one role for one operator, as "layer/softmax", in a traced run.
+
+    Medians of one evaluation; of a generation, medians of one token over its decode steps. wait_ns:
+    for messages. messages, payload_bytes: of those that this role sent. hops: how many messages of
+    the critical path are among them.
+    """
+
+    role: str
+    operator: str
+    compute_wall_ns: int
+    compute_cpu_ns: int
+    wait_ns: int
+    messages: int
+    payload_bytes: int
+    hops: int
 
 
 @dataclass(frozen=True)
@@ -106,7 +135,11 @@ class Record:
     """One run, finished or failed.
 
     generated: of `generate`, prompt, tokens and text. stored_bytes: by role, what it keeps of the model
-    from `prepare` on, as the system declares it; None where it does not.
+    from `prepare` on, as the system declares it; None where it does not. operators: of a traced run, by
+    role and operator; None of any other. markers: of external programs, by name, when each was heard, one
+    for each sample, since all were ready; None of any other. parameters: what the system chose for the
+    workload, in a line; None where it chose nothing, and in records from before that key. pytorch_ns: of
+    `slowdown`, what PyTorch took for the same work in the clear, one for each sample; None of any other.
     """
 
     id: str
@@ -121,45 +154,97 @@ class Record:
     logs: dict[str, list[str]] = field(default_factory=dict)
     generated: dict[str, Any] | None = None
     stored_bytes: dict[str, int] | None = None
+    operators: list[OperatorRecord] | None = None
+    markers: dict[str, list[int]] | None = None
+    parameters: str | None = None
+    pytorch_ns: list[int] | None = None
     schema: int = SCHEMA
 
+    @cached_property
+    def flat(self) -> dict[str, Any]:
+        """The configuration with dotted keys; not to be changed."""
+        return flatten(self.config)
+
     def to_json(self) -> str:
-        """The record as JSON. A number that JSON lacks is written as text: "nan", "inf"."""
-        return json.dumps(_writable(asdict(self)), indent=1, allow_nan=False) + "\n"
+        """The record as JSON, its keys always in the same order. A number that JSON lacks is written as
+        text: "nan", "inf"."""
+        return json.dumps(_writable(_ordered(asdict(self))), indent=1, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Self:
         """The inverse of `to_json`. Raises RecordError."""
         try:
-            data = json.loads(text)
-        except json.JSONDecodeError as error:
+            data = json.loads(text, parse_constant=_no_json)
+        except (ValueError, RecursionError) as error:
             raise RecordError(f"not JSON: {error}") from None
         return cls.from_dict(data)
 
     @classmethod
     def from_dict(cls, data: Any) -> Self:
-        """A record from parsed JSON of this schema or an older one. Raises RecordError."""
-        if not isinstance(data, dict):
-            raise RecordError(f"not a record: {type(data).__name__}")
+        """A record from parsed JSON of this schema or an older one. Raises RecordError, which names the
+        first key that does not keep the JSON Schema (`harness.records.record_schema`)."""
         try:
-            return cls(**_record_fields(migrated(data)))
+            current = migrated(data)
         except (TypeError, ValueError, KeyError, AttributeError) as error:
-            raise RecordError(f"not a record: {error}") from None
+            wrong = problem(data, MIGRATED)
+            raise RecordError(f"not a record: {wrong or error}") from None
+        if wrong := problem(current, record_schema(Record)):
+            raise RecordError(f"not a record: {wrong}")
+        return cls(**_record_fields(current))
+
+
+# What a migration needs of a record of any schema.
+MIGRATED = {
+    "type": "object",
+    "properties": {
+        "config": {"type": "object"},
+        "network": {"type": "object"},
+        "environment": {"type": "object"},
+        "correctness": {"anyOf": [{"type": "object"}, {"type": "null"}]},
+    },
+    "required": ["config", "network", "environment", "correctness"],
+}
+
+
+def _no_json(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _ordered(data: dict[str, Any]) -> dict[str, Any]:
+    """The same with phases in the order of a run, and with what is by role or pair sorted."""
+    names = [*(name for name in PHASES if name in data["phases"]), *sorted(data["phases"])]
+    phases = {name: dict(data["phases"][name]) for name in dict.fromkeys(names)}
+    for phase in phases.values():
+        roles = _sorted(phase["roles"]).items()
+        phase["roles"] = {role: {**r, "sent": _sorted(r["sent"])} for role, r in roles}
+    network = {k: _sorted(v) if isinstance(v, dict) else v for k, v in data["network"].items()}
+    stored = data["stored_bytes"] and _sorted(data["stored_bytes"])
+    more = {"network": network, "logs": _sorted(data["logs"]), "stored_bytes": stored}
+    return {**data, "phases": phases, **more}
+
+
+def _sorted(data: dict[str, Any]) -> dict[str, Any]:
+    return dict(sorted(data.items(), key=lambda item: by_number(item[0])))
+
+
+def by_number(name: str) -> list[str | int]:
+    """What sorts names such as P2, P10 and P2>P10 by their numbers."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
 def _record_fields(data: Mapping[str, Any]) -> dict[str, Any]:
-    missing = {f.name for f in fields(Record)} - data.keys()
-    if missing:
-        raise KeyError(f"missing {', '.join(sorted(missing))}")
-    if data["status"] not in get_args(Status):
-        raise ValueError(f"status {data['status']!r}")
     return {
         **data,
         "network": NetworkRecord(**data["network"]),
         "phases": {name: _phase(phase) for name, phase in data["phases"].items()},
         "steps": [StepRecord(**step) for step in data["steps"]],
         "correctness": data["correctness"] and _correctness(data["correctness"]),
+        "operators": _operators(data.get("operators")),
     }
+
+
+def _operators(data: Sequence[Mapping[str, Any]] | None) -> list[OperatorRecord] | None:
+    return None if data is None else [OperatorRecord(**operator) for operator in data]
 
 
 def _phase(data: Mapping[str, Any]) -> PhaseRecord:
@@ -174,7 +259,7 @@ def _role(data: Mapping[str, Any]) -> RolePhase:
 
 def _correctness(data: Mapping[str, Any]) -> Correctness:
     keys = ("value", "tolerance", "exact")
-    numbers = {key: float(data[key]) for key in keys if data[key] is not None}
+    numbers = {key: float(data[key]) for key in keys if data.get(key) is not None}
     return Correctness(**{**data, **numbers})
 
 

@@ -9,10 +9,11 @@ import errno
 import fcntl
 import os
 import socket
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from harness.progress import warn
 
 UNSUPPORTED = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
@@ -26,28 +27,35 @@ def lock_path(record_path: Path) -> Path:
 def locked(record_path: Path) -> Iterator[str | None]:
     """Try to hold the lock of a run. Yields None while it is held, or who else holds it."""
     path = lock_path(record_path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = _taken(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = _taken(path)
+    except OSError as error:  # a full disk is no reason not to measure
+        warn(f"{path} cannot be made ({error.strerror}): run one sweep at a time")
+        yield None
+        return
     if file is None:
         yield _holder(path)
         return
     try:
         yield None
     finally:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
         os.close(file)
 
 
 def _taken(path: Path) -> int | None:
-    """An open file that holds the lock; None where somebody else has it."""
+    """An open file that holds the lock; None where somebody else has it. Raises OSError."""
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         if not _flock(file, path):
             os.close(file)
             return None
         if _is_at(file, path):
-            os.ftruncate(file, 0)
-            os.write(file, f"process {os.getpid()} on {socket.gethostname()}".encode())
+            with suppress(OSError):  # for people
+                os.ftruncate(file, 0)
+                os.write(file, f"process {os.getpid()} on {socket.gethostname()}".encode())
             return file
         os.close(file)  # who held it before has removed it since
 
@@ -60,7 +68,7 @@ def _flock(file: int, path: Path) -> bool:
     except OSError as error:
         if error.errno not in UNSUPPORTED:
             raise
-        print(f"warning: {path.parent} has no locks: run one sweep at a time", file=sys.stderr)
+        warn(f"{path.parent} has no locks: run one sweep at a time")
     return True
 
 

@@ -5,6 +5,8 @@
 2. Machine and code change a number and are no keys (`CONDITIONS`); neither is the runner ever left
    unsaid. Where one varies among the records of a table, it is a column; a comparison, a pivot and a
    series hold records of one machine, one code and one runner alone, and name it where there are several.
+   The code of a system of another package is a condition of its own, the version. It varies only where
+   one system has several: systems are compared whatever packages they are of.
 3. Numbers over a link outside tolerance stand where they would stand, marked: with * in tables, hollow
    in figures.
 """
@@ -14,7 +16,6 @@ from typing import Any
 
 from harness.config.config_hash import is_quiet
 from harness.records.environment import MACHINE_KEYS, machine_of
-from harness.records.query import flatten
 from harness.records.record import Record
 
 SAMPLING = ("repeat",)  # how often is measured, and not what
@@ -29,11 +30,11 @@ def matters(key: str) -> bool:
 def newest(records: Sequence[Record]) -> list[Record]:
     """The newest record of each run on each machine, in the order given."""
     best: dict[Hashable, Record] = {}
-    for record in records:
-        key = _run_key(record)
+    keys = [_run_key(record) for record in records]
+    for key, record in zip(keys, records, strict=True):
         if key not in best or _date(record) >= _date(best[key]):
             best[key] = record
-    return [record for record in records if best[_run_key(record)] is record]
+    return [record for key, record in zip(keys, records, strict=True) if best[key] is record]
 
 
 def handle(record: Record) -> str:
@@ -57,16 +58,35 @@ def code_key(record: Record) -> str:
     return str(sources["code"]) if sources else repr((git.get("commit"), git.get("dirty")))
 
 
-CONDITIONS: dict[str, Callable[[Record], str]] = {
-    "machine": machine_key,
-    "commit": code_key,
-}
+def version_key(record: Record) -> str:
+    """The digest of the package that its system is of; empty for ours, which `code_key` counts."""
+    sources = record.environment.get("sources")
+    return str(sources["system"] or "") if sources else ""
+
+
+COMMON: dict[str, Callable[[Record], str]] = {"machine": machine_key, "commit": code_key}
+VERSION = "version"
+CONDITIONS = COMMON | {VERSION: version_key}  # COMMON: alike in all records of a comparison
 
 
 def varying_conditions(records: Iterable[Record]) -> list[str]:
     """The conditions in which `records` differ."""
     known = list(records)
-    return [name for name, key in CONDITIONS.items() if len({key(r) for r in known}) > 1]
+    common = [name for name, key in COMMON.items() if len({key(r) for r in known}) > 1]
+    versions = {(system_name(record), version_key(record)) for record in known}
+    several = len(versions) > len({system for system, _ in versions})
+    return [*common, VERSION] if several else common
+
+
+def system_name(record: Record) -> str:
+    """The name of its system."""
+    return str(record.config["system"]["name"])
+
+
+def of_last_versions(records: Sequence[Record]) -> list[Record]:
+    """Those of `records` that the newest version of their system has made."""
+    last = {system_name(record): version_key(record) for record in sorted(records, key=_date)}
+    return [record for record in records if version_key(record) == last[system_name(record)]]
 
 
 def differences(records: Iterable[Record]) -> str:
@@ -78,7 +98,7 @@ def differences(records: Iterable[Record]) -> str:
 def condition_texts(name: str, records: Iterable[Record]) -> Callable[[Record], str]:
     """How to name a condition of each of `records`, differently where it differs."""
     key, known = CONDITIONS[name], {CONDITIONS[name](record): record for record in records}
-    labels = (_machines if name == "machine" else _commits)(known)
+    labels = {"machine": _machines, "commit": _commits, VERSION: _versions}[name](known)
     return lambda record: labels[key(record)]
 
 
@@ -104,6 +124,10 @@ def _commits(known: dict[str, Record]) -> Labels:
     }
 
 
+def _versions(known: dict[str, Record]) -> Labels:
+    return {key: key[:6] or "–" for key in known}
+
+
 def commit_text(record: Record) -> str:
     """A record's commit, with + where the checkout held other changes."""
     git = record.environment.get("git") or {}
@@ -113,7 +137,7 @@ def commit_text(record: Record) -> str:
 
 
 def _run_key(record: Record) -> Hashable:
-    flat = flatten(record.config)
+    flat = record.flat
     # A key that is newer than a record is as one that is not set.
     given = ((k, v) for k, v in flat.items() if v is not None and v is not False)
     run = sorted((k, repr(v)) for k, v in given if matters(k))

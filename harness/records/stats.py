@@ -10,10 +10,14 @@ BYTE_UNITS = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B"))
 TIME_UNITS = ((1e9, "s"), (1e6, "ms"), (1e3, "µs"), (1.0, "ns"))
 RATE_UNITS = ((1e9, "Gbit/s"), (1e6, "Mbit/s"), (1e3, "kbit/s"), (1.0, "bit/s"))
 
+LEAST = 6  # fewer samples cannot bound a median with 95 %: the smallest of 5 is above it in 3 %
+P95_LEAST = 20  # of fewer the 95th percentile is their maximum, or beyond it
+
 
 @dataclass(frozen=True)
 class Spread:
-    """The order statistics of some samples; `q1` and `q3` bound the interquartile range."""
+    """The order statistics of some samples; `q1` and `q3` bound the interquartile range. p95: None of
+    fewer than `P95_LEAST`."""
 
     median: float
     low: float
@@ -21,6 +25,7 @@ class Spread:
     q1: float
     q3: float
     samples: int
+    p95: float | None = None
 
 
 def spread(samples: Sequence[float]) -> Spread | None:
@@ -31,7 +36,9 @@ def spread(samples: Sequence[float]) -> Spread | None:
     # A single sample is its own quartiles; quantiles() wants two.
     points = ordered if len(ordered) > 1 else ordered * 2
     q1, _, q3 = quantiles(points, n=4, method="inclusive")
-    return Spread(median(ordered), ordered[0], ordered[-1], q1, q3, len(ordered))
+    n = len(ordered)
+    p95 = quantiles(ordered, n=20, method="inclusive")[-1] if n >= P95_LEAST else None
+    return Spread(median(ordered), ordered[0], ordered[-1], q1, q3, n, p95)
 
 
 def format_ns(value: float) -> str:

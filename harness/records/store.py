@@ -4,9 +4,12 @@ A result that another record of the same run replaces is kept beside it, as <id>
 digest being of its content.
 """
 
+import fcntl
 import hashlib
 import os
+import re
 import sys
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +21,8 @@ from harness.records.record import Record
 # Results; a run that ended in any other way is worth another try.
 FINISHED = ("ok", "unsupported")
 KEPT_DIGITS = 8
+TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")  # of `write_whole`
+STALE_S = 60.0  # a writer takes its lock well within
 Stamp = tuple[int, int] | None
 
 
@@ -33,8 +38,13 @@ def save(results_dir: Path, record: Record) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     content = record.to_json().encode()
     _keep_result(path, content)
-    write_whole(path, content)
+    write_whole(path, content, _mode(record))
     return path
+
+
+def _mode(record: Record) -> int:
+    """For its owner alone where a prompt is in it."""
+    return 0o600 if record.generated or "prompt" in record.config["experiment"] else 0o666
 
 
 def _keep_result(path: Path, new: bytes) -> None:
@@ -44,20 +54,48 @@ def _keep_result(path: Path, new: bytes) -> None:
     content = path.read_bytes()
     if content != new:
         digest = hashlib.sha256(content).hexdigest()[:KEPT_DIGITS]
-        write_whole(path.with_name(f"{path.stem}.{digest}.json"), content)
+        write_whole(path.with_name(f"{path.stem}.{digest}.json"), content, _mode(old))
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file atomically. Its folder may be shared with other machines."""
+def write_whole(path: Path, content: bytes, mode: int = 0o666) -> None:
+    """Write a file atomically, with permissions `mode` as far as the umask lets it. Its folder may be
+    shared with other machines. Raises OSError, which names the file."""
     temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
     try:
-        with temporary.open("wb") as file:
+        number = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with open(number, "wb") as file:
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(file, fcntl.LOCK_EX)  # for `remove_stale`: somebody writes this
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def remove_stale(results_dir: Path) -> None:
+    """Remove what killed runs have left half-written in a folder of records: temporary files of ours
+    that are not new and that nobody writes."""
+    for path in results_dir.glob("*/.*.tmp"):
+        if not TEMPORARY.fullmatch(path.name):
+            continue
+        with suppress(OSError):  # somebody else's, or removed meanwhile
+            if time.time() - path.stat().st_mtime > STALE_S and not _is_written(path):
+                path.unlink()
+
+
+def _is_written(path: Path) -> bool:
+    """Whether a process holds its lock; also where nobody can tell."""
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
 
 
 def load(path: Path) -> Record:
@@ -81,8 +119,14 @@ def load_or_warn(path: Path) -> Record | None:
 
 def load_all(results_dir: Path) -> list[Record]:
     """Every readable record, those that others have replaced too, by experiment and id. A broken file
-    is a warning, not an end."""
+    is a warning, not an end. Removes what is stale."""
+    remove_stale(results_dir)
     return _loaded(results_dir.glob("*/*.json"))
+
+
+def load_folder(folder: Path) -> list[Record]:
+    """Every readable record that lies in `folder` itself, as in one experiment's."""
+    return _loaded(folder.glob("*.json"))
 
 
 def load_current(results_dir: Path) -> list[Record]:
@@ -115,12 +159,26 @@ def stamp(path: Path) -> Stamp:
     return None
 
 
-def check_writable(results_dir: Path) -> None:
-    """Raise `ConfigError` unless `results_dir` is, or can become, a folder to write to."""
-    existing = next(
-        path for path in (results_dir, *results_dir.absolute().parents) if path.exists()
-    )
+def check_writable(folder: Path) -> None:
+    """Raise `ConfigError` unless `folder`, of results, is, or can become, a folder to write to."""
+    existing = folder.absolute()
+    while not _is_there(existing):
+        existing = existing.parent
     if not existing.is_dir():
         raise ConfigError("results_dir", f"{existing} is not a folder")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise ConfigError("results_dir", f"{existing} cannot be written to")
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is something that can be looked at. Raises ConfigError where there never can be."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        if path.is_symlink():
+            raise ConfigError("results_dir", f"{path} is a link to nothing") from None
+        return False
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", error)
+        raise ConfigError("results_dir", f"{path}: {reason}") from None
+    return True

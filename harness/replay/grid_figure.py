@@ -24,7 +24,7 @@ from harness.replay.prediction_tables import as_rows
 from harness.replay.trace import Floats
 from harness.report import figure_files
 from harness.report.axes import value_axis
-from harness.report.figures import GREY, GRID, TEXT, set_title
+from harness.report.figures import GREY, GRID, TEXT, laid_out, set_title
 from harness.report.labels import labels
 from harness.report.series import TITLES
 from harness.report.styles import distinct_colours, paler, system_of
@@ -105,7 +105,7 @@ def grid_figure(predictions: Sequence[Prediction], networks: Networks) -> tuple[
         title = f"{runs[0].name}: {title[0].lower()}{title[1:]}"
     what = ", ".join([_experiments(records), *([common] if common else [])])
     set_title(figure, title, what)
-    return figure, f"{title}. {what}."
+    return laid_out(figure), f"{title}. {what}."
 
 
 def _experiments(records: Sequence[Record]) -> str:

@@ -59,7 +59,7 @@ def predict(
 ) -> Prediction:
     """Simulate every evaluation on every network; a generation is the sum of its steps."""
     trace = traced_run.trace
-    profiles = [config.profiles(trace.online_roles) for config in networks]
+    profiles = [config.profiles(trace.online_roles, trace.roles) for config in networks]
     lines = links_of(profiles)
     costs = costs_of(trace, compute, scale)
     steps = [simulate(*step, lines) for step in zip(trace.steps, costs, strict=True)]

@@ -8,6 +8,7 @@ instant. With a role's clock t, a link's free time f, and a message of w bytes:
     send            f ← max(t, f) + 8·w/rate
                     arrival = max(f + delay + handling, t + transport);  t ← t + own
     receive         t ← max(t + own, arrival)
+    local           nothing
 
 which is `netem.emulated_link.EmulatedLink` without jitter, and `handling` what handing over a message takes.
 Every instant is an array (PARTS, evaluations, networks): the time, and what of it is latency and
@@ -16,17 +17,18 @@ clock holds the critical path's shares.
 """
 
 from collections import defaultdict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from harness.errors import TraceError
-from harness.parties.trace_recorder import END, RECV
+from harness.parties.trace_recorder import END, LOCAL, RECV
 from harness.replay.compute_times import Costs
 from harness.replay.trace import Floats, Step
 from netem.profile import LinkProfile
-from protocols.party import ROLES, Role
+from protocols.party import ALL_ROLES, Role
 
 PARTS = 3
 TIME, LATENCY, BANDWIDTH = range(PARTS)
@@ -44,6 +46,19 @@ class LinkArrays:
     count: int
 
 
+class Instants(NamedTuple):
+    """When an operation began, when the message that it receives was there (its begin, for any other
+    operation), and when it ended, each (evaluations, networks) in ns. Compute lies between operations."""
+
+    begin: Floats
+    arrived: Floats
+    end: Floats
+
+
+_Arrival = tuple[Floats, Floats]  # of a message: with all parts; when it leaves the link
+Observer = Callable[[Role, Instants], None]  # told of each operation of a role, in order
+
+
 def links_of(networks: Sequence[Profiles]) -> LinkArrays:
     """The links of `networks`. Raises ValueError where one loses packets or has jitter."""
     if any(p.loss or p.jitter_s for profiles in networks for p in profiles.values()):
@@ -58,12 +73,15 @@ def _ns_per_byte(profile: LinkProfile) -> float:
     return 8e9 / profile.rate_bit_s if profile.rate_bit_s else 0.0
 
 
-def simulate(step: Step, costs: Mapping[Role, Costs], lines: LinkArrays) -> Floats:
+def simulate(
+    step: Step, costs: Mapping[Role, Costs], lines: LinkArrays, observer: Observer | None = None
+) -> Floats:
     """When the last role ends, (PARTS, evaluations, networks) in ns from the common start.
 
-    Raises TraceError where all roles wait for messages that are never sent.
+    observer: is told of every operation. Raises TraceError where all roles wait for messages that are
+    never sent.
     """
-    simulation = _Simulation(step, costs, lines)
+    simulation = _Simulation(step, costs, lines, observer)
     while simulation.advance():
         pass
     return simulation.last()
@@ -72,14 +90,21 @@ def simulate(step: Step, costs: Mapping[Role, Costs], lines: LinkArrays) -> Floa
 class _Simulation:
     """Clocks of roles, links and messages under way."""
 
-    def __init__(self, step: Step, costs: Mapping[Role, Costs], lines: LinkArrays) -> None:
+    def __init__(
+        self,
+        step: Step,
+        costs: Mapping[Role, Costs],
+        lines: LinkArrays,
+        observer: Observer | None,
+    ) -> None:
         self._roles = step.roles
+        self._observer = observer
         self._costs = costs
         self._lines = lines
         self._at = dict.fromkeys(step.roles, 0)
         self._clocks = {role: self._begin(costs[role]) for role in step.roles}
         self._free: dict[Pair, Floats] = {}
-        self._under_way: defaultdict[Pair, deque[Floats]] = defaultdict(deque)
+        self._under_way: defaultdict[Pair, deque[_Arrival]] = defaultdict(deque)
 
     def _begin(self, costs: Costs) -> Floats:
         clock = np.zeros((PARTS, len(costs.entry), self._lines.count))
@@ -95,22 +120,29 @@ class _Simulation:
         kinds, peers = role_trace.kind[first:].tolist(), role_trace.peer[first:].tolist()
         for kind, place in zip(kinds, peers, strict=True):
             at = self._at[role]
-            if kind == END:
-                self._clocks[role] = _later_by(self._clocks[role], self._costs[role].before[at])
+            if kind in (END, LOCAL):
+                clock = _later_by(self._clocks[role], self._costs[role].before[at])
+                self._clocks[role] = clock
+                if self._observer:
+                    self._observer(role, Instants(*[clock[TIME]] * 3))
             elif kind == RECV:
-                arrivals = self._under_way[ROLES[place], role]
+                arrivals = self._under_way[ALL_ROLES[place], role]
                 if not arrivals:
                     break
                 self._receive(role, at, arrivals.popleft())
             else:
-                self._send(role, ROLES[place], at, int(role_trace.wire_bytes[at]))
+                self._send(role, ALL_ROLES[place], at, int(role_trace.wire_bytes[at]))
             self._at[role] += 1
         return self._at[role] > first
 
-    def _receive(self, role: Role, at: int, arrival: Floats) -> None:
-        costs = self._costs[role]
+    def _receive(self, role: Role, at: int, arrival: _Arrival) -> None:
+        costs, (handed_over, off_link_ns) = self._costs[role], arrival
         ready = _later_by(self._clocks[role], costs.before[at] + costs.during[at])
-        self._clocks[role] = _max(ready, arrival)
+        self._clocks[role] = end = _max(ready, handed_over)
+        if self._observer:
+            own = costs.during[at][:, None]  # at the end of the receive, as far as the link allows
+            there = np.maximum(off_link_ns, handed_over[TIME] - own)
+            self._observer(role, Instants(ready[TIME] - own, there, end[TIME]))
 
     def _send(self, role: Role, to: Role, at: int, wire_bytes: int) -> None:
         costs, pair = self._costs[role], (role, to)
@@ -119,14 +151,16 @@ class _Simulation:
         free = clock.copy() if free is None else _max(clock, free)
         for part in (TIME, BANDWIDTH):
             free[part] += wire_bytes * self._lines.ns_per_byte[pair]
-        arrival = free.copy()
+        off_link = free.copy()
         for part in (TIME, LATENCY):
-            arrival[part] += self._lines.delay_ns[pair]
-        arrival = _later_by(arrival, costs.handling[at])
+            off_link[part] += self._lines.delay_ns[pair]
+        arrival = _later_by(off_link, costs.handling[at])
         self._free[pair] = free
         arrival = _max(arrival, _later_by(clock, costs.transport[at]))
-        self._under_way[pair].append(arrival)
-        self._clocks[role] = _later_by(clock, costs.during[at])
+        self._under_way[pair].append((arrival, off_link[TIME]))
+        self._clocks[role] = end = _later_by(clock, costs.during[at])
+        if self._observer:
+            self._observer(role, Instants(clock[TIME], clock[TIME], end[TIME]))
 
     def last(self) -> Floats:
         """The latest role's clock, once all have ended."""

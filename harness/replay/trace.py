@@ -1,8 +1,9 @@
 """A run's trace: what every role did online, message by message, in every measured evaluation.
 
 A role's online phase is a fixed sequence of operations (send, receive, end), each after a segment of
-compute. All evaluations of a run have the same operations, so these are kept once, and their times
-for each evaluation. Times are in ns.
+compute; a local operation is nothing but the end of a segment, where another step begins. All
+evaluations of a run have the same operations, so these are kept once, and their times for each
+evaluation. Times are in ns.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import TraceError
-from harness.parties.trace_recorder import END, RECV, SEND
-from protocols.party import ROLES, Role
+from harness.parties.trace_recorder import END, LOCAL, RECV, SEND
+from protocols.party import ALL_ROLES, Role
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -38,13 +39,17 @@ class Times:
 class RoleTrace:
     """One role in one step. The last operation, and no other, is END.
 
-    kind: SEND, RECV or END. peer: the other role's place in ROLES. wire_bytes: with framing.
-    begin_ns: (evaluations,), when this role entered, on the harness's clock.
+    kind: SEND, RECV, END or LOCAL. peer: the other role's place in ALL_ROLES. wire_bytes: with framing;
+    payload_bytes: without. labels: the step that each operation, and the segment before it, is of, as
+    "layer 3/softmax/reveal"; "" outside all steps. begin_ns: (evaluations,), when this role entered, on
+    the harness's clock.
     """
 
     kind: Ints
     peer: Ints
     wire_bytes: Ints
+    payload_bytes: Ints
+    labels: tuple[str, ...]
     times: Times
     begin_ns: Ints
 
@@ -82,9 +87,24 @@ class Trace:
     delayed: tuple[DelayedStep, ...] = ()
 
     @property
+    def roles(self) -> tuple[Role, ...]:
+        """Those of the run."""
+        return tuple(role for role in ALL_ROLES if role in self.steps[0].roles)
+
+    @property
     def evaluations(self) -> int:
         """How many evaluations were recorded."""
         return len(self.steps[0].start_ns)
+
+
+def working_roles(trace: Trace, step: Step) -> list[Role]:
+    """The roles that take part in `step`: the online ones, and who else has messages. A dealer has the
+    phase alone."""
+    return [
+        role
+        for role, own in step.roles.items()
+        if role in trace.online_roles or np.isin(own.kind, (SEND, RECV)).any()
+    ]
 
 
 def check(trace: Trace) -> Trace:
@@ -107,7 +127,7 @@ def check(trace: Trace) -> Trace:
 
 def _check_step(step: Step, evaluations: int) -> None:
     for role, role_trace in step.roles.items():
-        _check_role(role, role_trace, [ROLES.index(r) for r in step.roles if r != role])
+        _check_role(role, role_trace, [ALL_ROLES.index(r) for r in step.roles if r != role])
         _check_times(role, role_trace, evaluations)
     _check_messages(step.roles)
 
@@ -124,11 +144,13 @@ def _check_role(role: Role, role_trace: RoleTrace, peers: Sequence[int]) -> None
     kind, size = role_trace.kind, len(role_trace.kind)
     if size == 0 or (kind == END).nonzero()[0].tolist() != [size - 1]:
         raise TraceError(f"{role}'s operations do not end once")
-    if not len(kind) == len(role_trace.peer) == len(role_trace.wire_bytes):
+    columns = (role_trace.peer, role_trace.wire_bytes, role_trace.payload_bytes, role_trace.labels)
+    if any(len(column) != size for column in columns):
         raise TraceError(f"{role}'s operations are of different numbers")
-    if not np.isin(kind, (SEND, RECV, END)).all() or role_trace.wire_bytes.min() < 0:
+    sizes_known = min(role_trace.wire_bytes.min(), role_trace.payload_bytes.min()) >= 0
+    if not np.isin(kind, (SEND, RECV, END, LOCAL)).all() or not sizes_known:
         raise TraceError(f"{role} has operations of an unknown kind or size")
-    if not np.isin(role_trace.peer[:-1], peers).all():
+    if not np.isin(role_trace.peer[np.isin(kind, (SEND, RECV))], peers).all():
         raise TraceError(f"{role} has messages with nobody in this trace")
 
 
@@ -160,7 +182,7 @@ def sizes(traces: Mapping[Role, RoleTrace], role: Role, peer: Role, kind: int) -
 def pairs_of(steps: Sequence[Step]) -> set[tuple[Role, Role]]:
     """Who sends to whom."""
     return {
-        (role, ROLES[peer])
+        (role, ALL_ROLES[peer])
         for step in steps
         for role, role_trace in step.roles.items()
         for peer in np.unique(role_trace.peer[role_trace.kind == SEND])
@@ -169,5 +191,7 @@ def pairs_of(steps: Sequence[Step]) -> set[tuple[Role, Role]]:
 
 def operations(role_trace: RoleTrace, peer: Role, kind: int) -> Ints:
     """Where in the role_trace its messages of one kind with `peer` are."""
-    found: Ints = ((role_trace.kind == kind) & (role_trace.peer == ROLES.index(peer))).nonzero()[0]
+    found: Ints = (
+        (role_trace.kind == kind) & (role_trace.peer == ALL_ROLES.index(peer))
+    ).nonzero()[0]
     return found

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.config.schema import EXPERIMENTS, ExperimentConfig
+from harness.config.experiments import EXPERIMENTS, ExperimentConfig
 from harness.errors import ConfigError, RecordError, TraceError
 from harness.records import query as rows
 from harness.records import store

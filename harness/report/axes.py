@@ -16,11 +16,13 @@ CHARACTER_IN = 0.085  # the width of one in a tick's text, in inches
 MOST_TICKS = 8  # of measured positions
 LABELS = {
     "experiment.n": "number of values n",
+    "experiment.d": "width d",
     "experiment.shape": "number of values",
     "experiment.q_len": "new tokens q_len",
     "experiment.kv_len": "keys kv_len",
     "experiment.prompt_len": "tokens of the prompt",
     "experiment.new_tokens": "new tokens",
+    "experiment.drafted": "drafted tokens",
     "model.d_model": "model width d",
     "network.rtt_ms": "round-trip time",
     "network.rate_mbit": "rate",
@@ -38,37 +40,41 @@ def x_label(key: str) -> str:
 
 def value_axis(axes: Axes, value: Value, numbers: Sequence[float]) -> None:
     """The vertical axis of `numbers` in the value's unit: from 0, or logarithmic where they span
-    much; then with more ticks in each decade where they span less."""
+    much; then with more ticks in each decade where they span less. Orders of magnitude are logarithms."""
     low, high = min(numbers), max(numbers)
-    if low > 0 and high / low >= RATIO:
+    if value.unit != "orders" and low > 0 and high / low >= RATIO:
         axes.set_yscale("log")
         axes.set_ylim(low / 1.3, high * 1.3)
         axes.yaxis.set_major_locator(FixedLocator(log_ticks(low / 1.3, high * 1.3)))
     else:
-        axes.set_ylim(0, high * 1.12 or 1.0)
-        axes.yaxis.set_major_locator(MaxNLocator(6, integer=value.unit == "hops"))
+        axes.set_ylim(min(0, low * 1.12), high * 1.12 or 1.0)
+        axes.yaxis.set_major_locator(MaxNLocator(6, integer=value.unit in ("hops", "orders")))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda number, _: value.tick(number)))
 
 
-def log_ticks(low: float, high: float) -> list[float]:
-    """At least three round numbers between the two, where that can be."""
+def log_ticks(low: float, high: float, least: int = 3) -> list[float]:
+    """At least so many round numbers between the two, where that can be, and not many more."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     choices = [
         [t for d in decades for step in steps if low <= (t := step * 10.0**d) <= high]
         for steps in STEPS
     ]
-    return next((ticks for ticks in choices if len(ticks) >= 3), choices[-1])
+    return next((ticks for ticks in choices if len(ticks) >= least), choices[-1])
 
 
 def place_axis(
-    axes: Axes, tags: Mapping[float, Sequence[str]], width_in: float, linear: bool
+    axes: Axes,
+    tags: Mapping[float, Sequence[str]],
+    width_in: float,
+    linear: bool,
+    more: Sequence[float] = (),
 ) -> None:
     """The horizontal axis: logarithmic where the positions span much, unless `linear`. Few positions have
     a tick each, with their tags below; one that is close to the last goes below it. width_in: of the
-    panel, in inches."""
+    panel, in inches. more: positions that must have room, and no tick."""
     places = sorted(tags)
-    low, high = places[0], places[-1]
+    low, high = min([*places, *more]), max([*places, *more])
     logarithmic = not linear and low > 0 and high / low >= RATIO
     if logarithmic:
         axes.set_xscale("log")

@@ -2,18 +2,27 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
 from typing import Any
 
-from harness.config.schema import EXPERIMENTS, ExperimentConfig
+from harness.config.experiments import EXPERIMENTS, ExperimentConfig
 from harness.errors import spell
+from harness.records import draft_gain, selection
 from harness.records import query as rows
-from harness.records import selection
 from harness.records.record import Record
-from harness.records.stats import digits, format_bytes, format_ns, format_rate, format_spread
+from harness.records.sample_verdict import verdict
+from harness.records.stats import (
+    Spread,
+    digits,
+    format_bytes,
+    format_ns,
+    format_rate,
+    format_spread,
+    spread,
+)
 
-HIDDEN = ("name", "tokens")  # a prompt's ids are long; the record has them
-STEPS = (("first token", "prefill"), ("per token", "decode"))  # medians
+# A prompt's ids are long; rates of acceptance have columns of their own.
+HIDDEN = ("name", "tokens", "acceptance")
+STEPS = (("first token", "prefill"), ("per token", "decode"), ("verify pass", "verify"))  # medians
 RUNNER = "runner.name"
 # Keys that a fixed column shows already.
 SHOWN = ("model.d_model", "network.rtt_ms", "network.rate_mbit")
@@ -39,9 +48,13 @@ def columns_of(records: Sequence[Record]) -> list[Column]:
     return [
         *identity_columns(records),
         Column("status", _status),
+        Column("verdict", lambda record: str(verdict(record))),
         Column("online", _online, right=True),
-        *(_step_column(head, kind) for head, kind in STEPS if _any_step(records, kind)),
-        Column("hops", _hops, right=True),
+        *_slowdown_columns(records),
+        *([Column("p95", _p95, right=True)] if _any_p95(records) else []),
+        *(column for head, kind in STEPS for column in _step_columns(records, head, kind)),
+        *_gain_columns(records),
+        Column("hops", hops_text, right=True),
         Column("bytes", _online_bytes, right=True),
         _full_speed_column("offline"),
         Column("sum", sum_text, right=True),
@@ -74,7 +87,7 @@ def identity_columns(records: Sequence[Record]) -> list[Column]:
 
 
 def _runners(records: Sequence[Record]) -> int:
-    return len({rows.flatten(record.config).get(RUNNER) for record in records})
+    return len({record.flat.get(RUNNER) for record in records})
 
 
 def error_columns(records: Sequence[Record]) -> list[Column]:
@@ -91,23 +104,75 @@ def stored_columns(records: Sequence[Record]) -> list[Column]:
     return [Column("stored", _stored, right=True)] if known else []
 
 
-def _step_column(head: str, kind: str) -> Column:
+def _slowdown_columns(records: Sequence[Record]) -> list[Column]:
+    """What PyTorch took in the clear, and how many times as long online time is, as a power of ten."""
+    if all(record.pytorch_ns is None for record in records):
+        return []
+    return [
+        Column("PyTorch", _pytorch, right=True),
+        Column("× PyTorch", _slowdown, right=True),
+    ]
+
+
+def _pytorch(record: Record) -> str:
+    times = spread(record.pytorch_ns or [])
+    return format_ns(times.median) if times else "–"
+
+
+def _slowdown(record: Record) -> str:
+    orders = rows.slowdown(record)
+    return "–" if orders is None else f"10^{orders:.1f}"
+
+
+def _step_columns(records: Sequence[Record], head: str, kind: str) -> list[Column]:
+    """The median of such steps, and where a record has enough of them their 95th percentile."""
+
+    def found(record: Record) -> Spread | None:
+        return spread([step.wall_ns for step in record.steps if step.kind == kind])
+
+    def middle(record: Record) -> str:
+        times = found(record)
+        return format_ns(times.median) if times else "–"
+
+    known = [times for record in records if (times := found(record))]
+    tail = Column(f"{head} p95", lambda record: _p95_text(found(record)), right=True)
+    columns = [Column(head, middle, right=True)] if known else []
+    return [*columns, *([tail] if any(times.p95 for times in known) else [])]
+
+
+def _gain_columns(records: Sequence[Record]) -> list[Column]:
+    """For each rate of acceptance, how much faster than decoding, and how many tokens a pass."""
+    rates = sorted({gain.acceptance for record in records for gain in draft_gain.gains(record)})
+    return [_gain_column(rate) for rate in rates]
+
+
+def _gain_column(rate: float) -> Column:
     def cell(record: Record) -> str:
-        times = [step.wall_ns for step in record.steps if step.kind == kind]
-        return format_ns(median(times)) if times else "–"
+        found = (gain for gain in draft_gain.gains(record) if gain.acceptance == rate)
+        gain = next(found, None)
+        return "–" if gain is None else f"{digits(gain.speed_up)} ({digits(gain.tokens)} tokens)"
 
-    return Column(head, cell, right=True)
+    return Column(f"gain at {rate:g}", cell, right=True)
 
 
-def _any_step(records: Sequence[Record], kind: str) -> bool:
-    return any(step.kind == kind for record in records for step in record.steps)
+def _any_p95(records: Sequence[Record]) -> bool:
+    return any(_p95(record) != "–" for record in records)
+
+
+def _p95(record: Record) -> str:
+    return _p95_text(rows.phase_spread(record, "online"))
+
+
+def _p95_text(times: Spread | None) -> str:
+    return "–" if times is None or times.p95 is None else format_ns(times.p95)
 
 
 def sort_key(record: Record) -> tuple[Any, ...]:
     """Order records by what is computed, then by who computes it and over what."""
     config = record.config
     model = (config["model"]["d_model"], config["model"]["name"])
-    values = [value for key, value in config["experiment"].items() if key != "name"]
+    # A key may be unset in one record and have a value in another.
+    values = [(v is not None, v) for key, v in config["experiment"].items() if key != "name"]
     names = (config["system"]["name"], config["network"]["name"], config["shaper"]["name"])
     return (*(model if uses_model(rows.experiment(record)) else ()), *values, *names)
 
@@ -135,7 +200,7 @@ def config_column(head: str, key: str, right: bool = False) -> Column:
     """The value of one key of the configuration."""
 
     def cell(record: Record) -> str:
-        return plain(rows.flatten(record.config).get(key))
+        return plain(record.flat.get(key))
 
     return Column(head, cell, right, foldable=True)
 
@@ -179,8 +244,10 @@ def _online(record: Record) -> str:
     return format_spread(times) if times else "–"
 
 
-def _hops(record: Record) -> str:
-    return str(record.phases["online"].hops) if "online" in record.phases else "–"
+def hops_text(record: Record) -> str:
+    """Hops of the online phase, as a cell."""
+    hops = record.phases["online"].hops if "online" in record.phases else None
+    return "–" if hops is None else str(hops)
 
 
 def _online_bytes(record: Record) -> str:
@@ -210,7 +277,7 @@ def _exact_error(record: Record) -> str:
 
 
 def _stored(record: Record) -> str:
-    """Sizes at P0 / P1 / P2, as declared."""
+    """Sizes at P0 / P1 / …, as declared."""
     stored = record.stored_bytes
     return "–" if stored is None else " / ".join(format_bytes(size) for size in stored.values())
 

@@ -1,5 +1,6 @@
 """A figure's files: the picture as PNG, SVG and PDF, its numbers as CSV, its caption as text."""
 
+import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,13 +8,20 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from harness.records import query as rows
 from harness.records import selection
 from harness.records.export import encoded
 from harness.records.record import Record
 from harness.records.store import write_whole
-from harness.report.figures import FLOOR, OUTSIDE, PREDICTED, SPREAD, draw
-from harness.report.series import Chart, Point, Series
+from harness.report.figures import (
+    EXTRAPOLATED,
+    FLOOR,
+    OUTSIDE,
+    PREDICTED,
+    PUBLISHED,
+    SPREAD,
+    area,
+)
+from harness.report.series import Chart, Point, PublishedPoint, Series
 
 PICTURES = ("png", "svg", "pdf")
 SUFFIXES = (*PICTURES, "csv", "txt")
@@ -21,24 +29,29 @@ SUFFIXES = (*PICTURES, "csv", "txt")
 UNDATED = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 
-def save_chart(chart: Chart, folder: Path, command: str) -> Path:
-    """Draw a chart and write all its files into `folder`; the path of the PNG."""
-    caption = caption_of(
-        f"{chart.title}. {chart.common}.",
-        _reading(chart),
-        [p.record for p in chart.points],
-        command,
-    )
-    return save(draw(chart), folder / chart.name, chart_rows(chart), caption)
+def save_chart(chart: Chart, figure: Figure, folder: Path, command: str) -> Path:
+    """Write all files of a chart and its figure into `folder`; the path of the PNG."""
+    caption = chart_caption(chart, command)
+    return save(figure, folder / chart.name, chart_rows(chart), caption)
+
+
+def chart_caption(chart: Chart, command: str) -> str:
+    """What stands under a chart; see `caption_of`."""
+    title, records = f"{chart.title}. {chart.common}.", [point.record for point in chart.points]
+    return caption_of(title, _reading(chart), records, command)
 
 
 def save(figure: Figure, stem: Path, table: Sequence[dict[str, Any]], caption: str) -> Path:
     """Write `stem`.png, .svg, .pdf, .csv and .txt; the path of the first."""
     stem.parent.mkdir(parents=True, exist_ok=True)
     paths = {suffix: stem.with_name(f"{stem.name}.{suffix}") for suffix in SUFFIXES}
+    shown = area(figure)
     with rc_context({"svg.hashsalt": "permbench", "pdf.fonttype": 42}):
         for suffix in PICTURES:
-            figure.savefig(paths[suffix], dpi=160, bbox_inches="tight", metadata=UNDATED[suffix])
+            picture = io.BytesIO()
+            dated = UNDATED[suffix]
+            figure.savefig(picture, format=suffix, dpi=160, bbox_inches=shown, metadata=dated)
+            write_whole(paths[suffix], picture.getvalue())
     write_whole(paths["csv"], encoded(table, "csv"))
     write_whole(paths["txt"], caption.encode())
     return paths["png"]
@@ -52,7 +65,8 @@ def listing(path: Path, left_out: int = 0) -> str:
 
 
 def chart_rows(chart: Chart) -> list[dict[str, Any]]:
-    """A row for each point, then one for each place of a predicted curve; in the value's unit."""
+    """A row for each point, then one for each place of a predicted or extrapolated curve; in the value's
+    unit."""
     unit = f"_{chart.value.unit}" if chart.value.unit in ("ns", "bytes") else ""
     found = []
     for panel, lines in chart.panels.items():
@@ -60,13 +74,15 @@ def chart_rows(chart: Chart) -> list[dict[str, Any]]:
         for line in lines:
             own = head | {"series": line.label}
             found += [own | _point_row(chart.x, unit, line, point) for point in line.points]
+    found += [_published_row(chart.x, unit, point) for point in chart.published]
     return found + [
         ({"panel": panel} if panel else {})
-        | {"series": line.label, "what": "predicted", chart.x: x, f"median{unit}": value}
+        | {"series": line.label, "what": what, chart.x: x, f"median{unit}": value}
         for panel, lines in chart.panels.items()
         for line in lines
-        if line.predicted
-        for x, value in zip(line.predicted.x, line.predicted.values, strict=True)
+        for what, curve in (("predicted", line.predicted), ("extrapolated", line.extrapolated))
+        if curve
+        for x, value in zip(curve.x, curve.values, strict=True)
     ]
 
 
@@ -83,12 +99,21 @@ def _point_row(x: str, unit: str, line: Series, point: Point) -> dict[str, Any]:
     }
 
 
+def _published_row(x: str, unit: str, point: PublishedPoint) -> dict[str, Any]:
+    row, panel = point.row, {"panel": point.panel} if point.panel else {}
+    how = f"published, {row.how}, {row.evidence}"
+    own = {"series": row.system, "what": how, x: point.x, f"median{unit}": point.value}
+    return panel | own | {"source": row.source}
+
+
 def _reading(chart: Chart) -> list[str]:
     """How to read the marks."""
     points = chart.points
     marks = (
         (any(point.low < point.high for point in points), SPREAD.strip("()")),
+        (bool(chart.published), PUBLISHED),
         (any(line.predicted for line in chart.series), PREDICTED),
+        (any(line.extrapolated for line in chart.series), EXTRAPOLATED),
         (any(point.floor > 0 for point in points), FLOOR),
         (any(point.outside for point in points), OUTSIDE),
         (chart.left_out > 0, f"{chart.left_out} runs that no line holds are left out"),
@@ -105,7 +130,7 @@ def caption_of(title: str, reading: Sequence[str], records: Sequence[Record], co
         f"command: {command}",
         f"commit: {_each('commit', records)}",
         f"machine: {_each('machine', records)}",
-        f"runner: {_listed(rows.flatten(r.config).get('runner.name') for r in records)}",
+        f"runner: {_listed(r.flat.get('runner.name') for r in records)}",
         f"samples: {_between(samples)} a run; {len({selection.handle(r) for r in records})} runs",
         f"measured: {_between([str(r.environment.get('date', '–'))[:10] for r in records])}",
     ]

@@ -45,7 +45,7 @@ def _facts(records: Sequence[Record], leave: Leaves) -> list[Facts]:
 
 
 def _kept(record: Record, leave: Leaves) -> dict[str, Any]:
-    flat = {k: v for k, v in rows.flatten(record.config).items() if not leave(k)}
+    flat = {k: v for k, v in record.flat.items() if not leave(k)}
     if uses_model(rows.experiment(record)):
         return flat
     return {key: value for key, value in flat.items() if not key.startswith("model.")}
@@ -60,12 +60,12 @@ def _fact(record: Record, flat: Mapping[str, Any], more: Sequence[str]) -> Facts
         and key.removeprefix("experiment.") not in HIDDEN
         and value is not None
     }
-    facts |= {"network": _network(flat), "shaper": _shaper(flat)}
+    facts |= {"network": link_text(flat), "shaper": _shaper(flat)}
     facts[RUNNER] = f"runner {flat[RUNNER]}" if RUNNER in flat else ""
-    return facts | {key: f"{key}={plain(flat.get(key))}" for key in more}
+    return facts | {key: f"{key}={plain(flat[key])}" for key in more if key in flat}
 
 
-def _network(flat: Mapping[str, Any]) -> str:
+def link_text(flat: Mapping[str, Any]) -> str:
     """What is left of name, round-trip time and rate; nothing where the network is not applied."""
     if flat.get("shaper.name") == "none":
         return ""

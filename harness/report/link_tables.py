@@ -11,7 +11,6 @@ from harness.records.record import Record
 from harness.records.stats import format_bytes, format_ns
 from harness.report.tables import print_fitting
 
-CALIBRATION = "calibration"  # the experiment's name in the record of a calibration
 HEADS = ("link", "what", "profile", "measured", "off by")
 RTT = "round trip"
 
@@ -42,7 +41,7 @@ def _table(record: Record) -> Table:
 
 
 def _rows(pair: str, link: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    a, b = pair.split("-")
+    a, _, b = pair.partition("-")
     yield pair, RTT, *_times(link["expected_rtt_s"], link["rtt_s"], link["rtt_error"])
     for name, direction in ((f"{a}>{b}", link["forward"]), (f"{b}>{a}", link["backward"])):
         for rung in direction["ladder"]:
@@ -53,14 +52,15 @@ def _rows(pair: str, link: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
             yield name, what, *map(_rate, rates), _percent(direction[f"{key}_error"])
 
 
+# A record has text in the place of numbers that JSON lacks, as "inf".
 def _times(expected_s: float, measured_s: float, error: float | None) -> tuple[str, str, str]:
-    expected = format_ns(expected_s * 1e9) if expected_s else "–"
-    return expected, format_ns(measured_s * 1e9), _percent(error)
+    expected = format_ns(float(expected_s) * 1e9) if expected_s else "–"
+    return expected, format_ns(float(measured_s) * 1e9), _percent(error)
 
 
 def _rate(bit_s: float | None) -> str:
-    return "unlimited" if bit_s is None else f"{bit_s / 1e6:.0f} Mbit/s"
+    return "unlimited" if bit_s is None else f"{float(bit_s) / 1e6:.0f} Mbit/s"
 
 
 def _percent(error: float | None) -> str:
-    return "–" if error is None else f"{error:+.1%}"
+    return "–" if error is None else f"{float(error):+.1%}"

@@ -9,8 +9,8 @@ from harness.records.record import Record
 def floor_ns(record: Record) -> float:
     """What the network alone takes: hops × delay + bytes/rate, in ns.
 
-    A bound from below whatever the schedule: the shortest delay of the links used, and the wire
-    bytes of the busiest direction, since directions are independent.
+    A bound from below whatever the schedule, also where hops are not known: the shortest delay of the
+    links used, and the wire bytes of the busiest direction, since directions are independent.
     """
     online = record.phases["online"]
     if record.config["shaper"]["name"] == "none":
@@ -23,7 +23,7 @@ def floor_ns(record: Record) -> float:
     ]
     delay = min((_least_delay_s(link) for link, _ in used), default=0.0)
     serial = max((_serial_s(link, size) for link, size in used), default=0.0)
-    return (online.hops * delay + serial) * 1e9
+    return ((online.hops or 0) * delay + serial) * 1e9
 
 
 def _least_delay_s(link: Mapping[str, Any]) -> float:

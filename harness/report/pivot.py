@@ -78,8 +78,7 @@ def _flats(records: Sequence[Record]) -> list[dict[str, Any]]:
     names = selection.varying_conditions(records)
     texts = {name: selection.condition_texts(name, records) for name in names}
     return [
-        rows.flatten(record.config) | {name: text(record) for name, text in texts.items()}
-        for record in records
+        record.flat | {name: text(record) for name, text in texts.items()} for record in records
     ]
 
 

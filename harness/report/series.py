@@ -10,6 +10,7 @@ from typing import TypeVar
 from harness.errors import ConfigError
 from harness.records import query as rows
 from harness.records import selection
+from harness.records.published import Published
 from harness.records.record import Record
 from harness.report.columns import uses_model
 from harness.report.labels import labels
@@ -18,17 +19,29 @@ from harness.report.styles import Style, line_styles, rank_of, system_of
 from harness.report.values import VALUES, Value
 
 SHAPE, OPERATION, TOKEN = "experiment.shape", "experiment.op", "token"
+SLOWDOWN, WORK, WIDTH = "slowdown", "experiment.work", "experiment.d"
 # The figures that are always drawn: experiment and key along x.
-STANDARD = {"argmax": "experiment.n", "layer": "model.d_model", "nonlinear": SHAPE}
+STANDARD = {
+    "argmax": "experiment.n",
+    "layer": "model.d_model",
+    "nonlinear": SHAPE,
+    SLOWDOWN: WIDTH,
+}
 TITLES = {
     "argmax": "Argmax",
     "layer": "One transformer layer",
     "nonlinear": "Non-linear functions",
     "linear": "One linear layer",
+    "attention": "One attention head",
     "model": "Whole model",
     "generate": "Generation",
+    "verify": "Verifying drafted tokens",
+    SLOWDOWN: "The same work",
+    "program": "Programs of others",
 }
-PANELS = {"gelu": "GeLU", "softmax": "softmax", "layernorm": "LayerNorm"}
+PANELS = {
+    "gelu": "GeLU", "softmax": "softmax", "layernorm": "LayerNorm", "linear": "linear", "layer": "one layer",
+}  # fmt: skip
 T = TypeVar("T")
 Groups = dict[tuple[str, str], T]  # by all that tells runs apart, and panel
 
@@ -57,10 +70,21 @@ class Point:
 
 @dataclass(frozen=True)
 class Curve:
-    """What is predicted along x, in the value's unit."""
+    """What is predicted or extrapolated along x, in the value's unit."""
 
     x: tuple[float, ...]
     values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class PublishedPoint:
+    """A published number in the value's unit. x: None where its source names no position."""
+
+    panel: str
+    x: float | None
+    value: float
+    row: Published
+    style: Style
 
 
 @dataclass(frozen=True)
@@ -72,6 +96,7 @@ class Series:
     style: Style
     points: tuple[Point, ...]
     predicted: Curve | None = None
+    extrapolated: Curve | None = None
 
     @property
     def order(self) -> tuple[object, ...]:
@@ -85,7 +110,7 @@ class Series:
 class Chart:
     """One figure. name: of its files. common: what all points share. x: a key, or `TOKEN`. panels: lines
     by the title of their panel, which is empty where there is one. left_out: runs of other sweeps, each alone
-    at one position."""
+    at one position. published: what others have published of the same."""
 
     name: str
     experiment: str
@@ -95,6 +120,7 @@ class Chart:
     value: Value
     panels: Mapping[str, tuple[Series, ...]]
     left_out: int = 0
+    published: tuple[PublishedPoint, ...] = ()
 
     @property
     def series(self) -> list[Series]:
@@ -108,10 +134,12 @@ class Chart:
 
 
 def standard_charts(records: Sequence[Record], value: str = "online") -> Iterator[Chart]:
-    """Argmax against n, a layer against width, non-linear functions against size, and the time of each
-    token against its position; those that `records` have. Only correct runs are drawn."""
+    """Argmax against n, a layer against width, non-linear functions against size, orders of magnitude
+    (where online time is asked for) against width, and the time of each token against its position;
+    those that `records` have. Only correct runs are drawn."""
     for experiment, x in STANDARD.items():
-        yield from _charts(records, experiment, x, value, experiment)
+        own = SLOWDOWN if (experiment, value) == (SLOWDOWN, "online") else value
+        yield from _charts(records, experiment, x, own, experiment)
     if VALUES[value].step is not None:
         for experiment, group in rows.by_experiment(_correct(records)).items():
             yield from _token_charts([r for r in group if r.steps], experiment, value)
@@ -167,7 +195,7 @@ def _chart(
     what = TITLES.get(experiment, experiment)
     of = ", each token after the first" if x == TOKEN else ""
     return Chart(
-        name=name if value == "online" else f"{name}-{value}",
+        name=name if value in ("online", experiment) else f"{name}-{value}",
         experiment=experiment,
         title=f"{what}: {VALUES[value].title}{of}",
         common=common,
@@ -204,7 +232,7 @@ def _correct(records: Sequence[Record]) -> list[Record]:
 def x_of(record: Record, x: str) -> float | None:
     """The number at a key; of a shape its size. None where there is none, and for a network that was not
     applied."""
-    value = rows.flatten(record.config).get(x)
+    value = record.flat.get(x)
     if x.startswith("network.") and record.config["shaper"]["name"] == "none":
         return None
     if x == SHAPE and isinstance(value, list):
@@ -217,7 +245,7 @@ def _is_along(key: str, x: str, record: Record) -> bool:
     name; a function has a panel of its own."""
     if key.startswith("model."):
         return x.startswith("model.") or not uses_model(rows.experiment(record))
-    return key in (x, OPERATION) or (key == "network.name" and x.startswith("network."))
+    return key in (x, OPERATION, WORK) or (key == "network.name" and x.startswith("network."))
 
 
 def _grouped(records: Sequence[Record], x: str) -> Groups[list[Record]]:
@@ -226,11 +254,12 @@ def _grouped(records: Sequence[Record], x: str) -> Groups[list[Record]]:
     for record in records:
         key = [
             (k, str(v))
-            for k, v in sorted(rows.flatten(record.config).items())
+            for k, v in sorted(record.flat.items())
             if v is not None and selection.matters(k) and not _is_along(k, x, record)
         ]
         own = [condition(record) for condition in selection.CONDITIONS.values()]
-        operation = str(record.config["experiment"].get("op") or "")
+        given = record.config["experiment"]
+        operation = str(given.get("op") or given.get("work") or "")
         panel = PANELS.get(operation, operation)
         groups.setdefault((repr((key, own)), panel), []).append(record)
     return groups

@@ -1,6 +1,7 @@
 """How each system looks in every figure: its proper name, its colour and its marker.
 
-Colours are Okabe and Ito's, which colour-blind readers can tell apart, less their pale yellow.
+Colours are Okabe and Ito's, which colour-blind readers can tell apart, less their pale yellow; a brown, a
+violet, an indigo and a grey besides.
 """
 
 import hashlib
@@ -24,16 +25,23 @@ class Style:
     dash: Any = "-"
 
 
-REUSED = "system.reuse_weight_masks"  # what tells MPCFormer's variants apart
+REUSED = "system.reuse_weight_masks"  # what tells variants apart
 OWN = {
     "permllm": Style("PermLLM", "#0072B2", "o"),
     "mpcformer": Style("MPCFormer", "#D55E00", "s"),
-    "mpcformer, masks reused": Style("MPCFormer, masks reused", "#CC79A7", "D"),
+    "mpcformer, weights opened once": Style("MPCFormer, weights opened once", "#CC79A7", "D"),
     "puma": Style("Puma", "#009E73", "^"),
+    "shaft": Style("SHAFT", "#E69F00", "h"),
+    "shaft, weights opened once": Style("SHAFT, weights opened once", "#8C6D31", "d"),
+    "shamir": Style("Shamir", "#117733", "p"),
+    "fss": Style("FSS", "#332288", "<"),
+    "he_linear": Style("HE linear", "#6A3D9A", "H"),
+    "ckks": Style("CKKS", "#882255", "8"),
     "plaintext": Style("plaintext", "#000000", "v"),
 }
 # For systems of other packages.
-SPARE = tuple((colour, marker) for marker in "PX*p<>" for colour in ("#E69F00", "#56B4E9"))
+SPARE_COLOURS = ("#56B4E9", "#999999")
+SPARE = tuple((colour, marker) for marker in "PX*>" for colour in SPARE_COLOURS)
 # Several lines of one system: the same marker, other dashes, paler and paler.
 DASHES = ("-", (0, (5, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (2, 1)))
 PALEST = 0.6
@@ -42,8 +50,8 @@ PALEST = 0.6
 def system_of(record: Record) -> str:
     """The system, or the variant of one that has a look of its own."""
     system = record.config["system"]
-    reused = system["name"] == "mpcformer" and system.get("reuse_weight_masks")
-    return f"{system['name']}{', masks reused' if reused else ''}"
+    reused = system.get("reuse_weight_masks")
+    return f"{system['name']}{', weights opened once' if reused else ''}"
 
 
 def rank_of(system: str) -> tuple[int, str]:
@@ -88,7 +96,7 @@ def line_styles(systems: Sequence[str]) -> list[Style]:
 def distinct_colours(systems: Sequence[str]) -> list[str]:
     """A colour for each of several areas: its system's, or one of another if that is taken."""
     styles = styles_of(systems)
-    spare = [*(style.colour for style in OWN.values()), "#E69F00", "#56B4E9"]
+    spare = [*(style.colour for style in OWN.values()), *SPARE_COLOURS]
     spare = [c for c in spare if c not in {style.colour for style in styles.values()}]
     found: list[str] = []
     for system in systems:

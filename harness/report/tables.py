@@ -3,28 +3,37 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from harness.config.schema import RunConfig
+from harness.records import draft_gain
 from harness.records import query as rows
 from harness.records.record import OUTSIDE, REMEDY, Record
 from harness.records.stats import format_bytes, format_ns
 from harness.report import comparison
+from harness.report.approximation_table import approximation_tables
 from harness.report.columns import Column, columns_of, identity_columns, sort_key
+from harness.report.nexus_split import nexus_note
 from harness.report.text_table import TextTable, for_terminal
 
 NOTE = (
-    "online: median [min–max] of the samples. bytes: online payload of all roles. offline, "
+    "online: median [min–max] of the samples; verdict: what they say of it (one record shown alone says "
+    "why). bytes: online payload of all roles. offline, "
     "prepare: measured at full speed; in parentheses what their bytes and hops alone would take "
     "on the network (computed). sum: online and offline as measured. error: against the system's own "
-    "approximation; exact error: against the exact model. stored: of the model at P0 / P1 / P2."
+    "approximation; exact error: against the exact model. stored: of the model at P0 / P1 / P2. "
+    "who learns what: beyond its own input and answer."
+)
+GAIN_NOTE = (
+    "gain at a: online, tokens a pass × time per token / time of a verify pass; tokens a pass (in "
+    "parentheses) 1 + a + … + a^drafted, where a drafted token is right with probability a (assumed)."
 )
 
 
 def print_tables(records: Sequence[Record]) -> None:
-    """Print one table for each experiment, under it a line for each run that needs a remark, and a
-    table that compares systems where there are several."""
+    """Print one table for each experiment, under it a line for each run that needs a remark, a table that
+    compares systems where there are several, and one of their approximations."""
     for name, unordered in rows.by_experiment(records).items():
         group = sorted(unordered, key=sort_key)
         print_fitting([for_terminal(t) for t in _layouts(name, columns_of(group), group)])
@@ -32,6 +41,7 @@ def print_tables(records: Sequence[Record]) -> None:
             print(line)
         print()
         _print_comparison(name, group)
+        _print_approximations(group)
     if any(record.phases for record in records):
         print_fitting([Text(NOTE, "dim")])
 
@@ -44,33 +54,45 @@ def record_tables(records: Sequence[Record], steps: bool = False) -> Iterator[Te
         columns = [column for column in columns_of(group) if column.head != "date"]
         measured = any(record.phases for record in group)
         remarks = (*_notes(group), *([NOTE] if measured else []))
-        yield replace(_folded(name, columns, group), notes=tuple(map(str.strip, remarks)))
-        compared, notes = _comparison(name, group)
-        if compared is not None:
-            yield replace(compared, notes=notes)
+        yield replace(folded(name, columns, group), notes=tuple(map(str.strip, remarks)))
+        compared, notes = comparison_tables(name, group)
+        if compared:
+            yield replace(compared[0], notes=notes)
+        yield from approximation_tables(group)
     if steps:
         yield from (_steps_table(record) for record in records if record.steps)
 
 
 def _print_comparison(name: str, records: Sequence[Record]) -> None:
-    table, notes = _comparison(name, records)
-    if table is not None:
-        print_fitting([for_terminal(table)])
+    tables, notes = comparison_tables(name, records)
+    if tables:
+        print_fitting([for_terminal(table) for table in tables])
     for line in notes:
         print(f" {line}")
-    if table is not None or notes:
+    if tables or notes:
         print()
 
 
-def _comparison(name: str, records: Sequence[Record]) -> tuple[TextTable | None, tuple[str, ...]]:
-    """The table that compares systems, if there is one, and what stands under it."""
+def _print_approximations(records: Sequence[Record]) -> None:
+    for table in approximation_tables(records):
+        print_fitting([for_terminal(table)])
+        for note in table.notes:
+            print(f" {note}")
+        print()
+
+
+def comparison_tables(
+    name: str, records: Sequence[Record]
+) -> tuple[list[TextTable], tuple[str, ...]]:
+    """The table that compares systems, if there is one, and a narrower one; what stands under it."""
     beside = comparison.references(records)
     compared = comparison.in_order(records, beside)
     notes = tuple(comparison.notes(records, compared))
     if not compared:
-        return None, notes
+        return [], notes
+    title = comparison.title(name, beside)
     columns = comparison.comparison_columns(compared, beside)
-    return _folded(comparison.title(name, beside), columns, compared), notes
+    return [folded(title, c, compared) for c in (columns, comparison.narrow(columns))], notes
 
 
 def print_steps(records: Sequence[Record]) -> None:
@@ -96,7 +118,8 @@ def _steps_table(record: Record) -> TextTable:
 
 
 def print_fitting(choices: Sequence[RenderableType]) -> None:
-    """Print the first of `choices` that fits the terminal, else the last at its own width.
+    """Print the first of `choices` that fits the terminal, else the last at its own width. A table's
+    title, which can be broken into lines, does not count.
 
     Where standard output is no terminal the first is printed whole, without padding.
     """
@@ -104,7 +127,8 @@ def print_fitting(choices: Sequence[RenderableType]) -> None:
     if not console.is_terminal:
         _print_plain(choices[0])
         return
-    widths = [Console(width=1000).measure(choice).maximum for choice in choices]
+    bodies = [c.renderables[-1] if isinstance(c, Group) else c for c in choices]
+    widths = [Console(width=1000).measure(body).maximum for body in bodies]
     fits = (index for index, width in enumerate(widths) if width <= console.width)
     index = next(fits, len(choices) - 1)
     if isinstance(choices[index], Text):
@@ -125,13 +149,14 @@ def _layouts(
 ) -> Iterator[TextTable]:
     """The table and narrower ones: constants in the title, no dates, no computed times."""
     yield _table(title, columns, records)
-    yield _folded(title, columns, records)
+    yield folded(title, columns, records)
     columns = [column for column in columns if column.head != "date"]
-    yield _folded(title, columns, records)
-    yield _folded(title, [replace(c, cell=c.short or c.cell) for c in columns], records)
+    yield folded(title, columns, records)
+    yield folded(title, [replace(c, cell=c.short or c.cell) for c in columns], records)
 
 
-def _folded(title: str, columns: Sequence[Column], records: Sequence[Record]) -> TextTable:
+def folded(title: str, columns: Sequence[Column], records: Sequence[Record]) -> TextTable:
+    """A table of `records`, with columns that are constant and may move there in its title."""
     constant = [column for column in columns if column.foldable and _is_constant(column, records)]
     head = ", ".join([title, *(_named(column, records[0]) for column in constant)])
     return _table(head, [column for column in columns if column not in constant], records)
@@ -153,6 +178,11 @@ def _notes(records: Sequence[Record]) -> Iterator[str]:
         head = " ".join([*(_named(column, record) for column in columns), record.status])
         if record.config.get("key_seed") is not None:
             yield f" {head}: keys from key_seed, for tests: they protect nothing ({record.id})"
+        system = record.config["system"]
+        if (system.get("variant"), system.get("refresh")) == ("fused", "bounded"):
+            yield f" {head}: refresh=bounded: P1 can line up scores of several tokens ({record.id})"
+        if note := nexus_note(record):
+            yield f" {head}: {note} ({record.id})"
         if record.error and record.status != "unsupported":
             yield f" {head}: {record.error} ({show_command(record)})"
         elif record.error:
@@ -161,6 +191,8 @@ def _notes(records: Sequence[Record]) -> Iterator[str]:
             yield f" {head}: * calibration found the link outside tolerance ({record.id})"
     if any((record.error or "").startswith(OUTSIDE) for record in records):
         yield f" {REMEDY}"
+    if any(draft_gain.gains(record) for record in records):
+        yield f" {GAIN_NOTE}"
 
 
 def show_command(record: Record) -> str:

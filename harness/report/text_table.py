@@ -15,7 +15,7 @@ LATEX = {
     "#": r"\#", "_": r"\_", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
     "–": "--", "—": "---", "…": r"\dots{}", "×": r"$\times$", "∞": r"$\infty$", "µ": r"\textmu{}",
-    "≤": r"$\leq$", "≥": r"$\geq$", "±": r"$\pm$", "[": "{[}", "]": "{]}",
+    "→": r"$\rightarrow$", "≤": r"$\leq$", "≥": r"$\geq$", "±": r"$\pm$", "[": "{[}", "]": "{]}",
 }  # fmt: skip
 MARKDOWN = re.compile(r"([\\`*_|<>\[\]])")
 
@@ -55,15 +55,18 @@ def written(tables: Sequence[TextTable], form: str) -> str:
 
 def markdown(table: TextTable) -> str:
     """A pipe table under its title, its notes as a list."""
-    lines = [
-        f"**{markdown_text(table.title)}**",
-        "",
+    lines = [f"**{markdown_text(table.title)}**", "", *markdown_rows(table)]
+    notes = [f"- {markdown_text(note)}" for note in table.notes]
+    return "\n".join([*lines, *([""] if notes else []), *notes, ""])
+
+
+def markdown_rows(table: TextTable) -> list[str]:
+    """The pipe table alone, without title and notes."""
+    return [
         _piped([markdown_text(head) for head in table.heads]),
         _piped(["--:" if right else ":--" for right in table.right]),
         *(_piped([markdown_text(cell) for cell in row]) for row in table.rows),
     ]
-    notes = [f"- {markdown_text(note)}" for note in table.notes]
-    return "\n".join([*lines, *([""] if notes else []), *notes, ""])
 
 
 def _piped(cells: Sequence[str]) -> str:

@@ -61,12 +61,18 @@ def _token(head: str, kind: str) -> Value:
     def samples(record: Record) -> Sequence[float]:
         return [step.wall_ns for step in record.steps if step.kind == kind]
 
-    title = "time to first token" if head.startswith("first") else "time per token"
-    return _time(f"online {title}", samples)
+    titles = {"prefill": "time to first token", "verify": "time of a verify pass"}
+    return _time(f"online {titles.get(kind, 'time per token')}", samples)
 
 
-def _online(number: Callable[[Record], float]) -> Number:
+def _online(number: Callable[[Record], float | None]) -> Number:
     return lambda record: number(record) if "online" in record.phases else None
+
+
+def _slowdowns(record: Record) -> Sequence[float]:
+    found = record.phases.get("online")
+    each = (rows.slowdown(record, ns) for ns in (found.wall_ns if found else ()))
+    return [orders for orders in each if orders is not None]
 
 
 def _error(record: Record) -> float | None:
@@ -93,6 +99,10 @@ VALUES = {
     "hops": Value(
         "hops of the online phase", "hops", _online(lambda record: record.phases["online"].hops),
         "{:.0f}".format, step=lambda step: step.hops,
+    ),
+    "slowdown": Value(
+        "orders of magnitude slower than PyTorch in the clear", "orders", rows.slowdown,
+        "{:.1f}".format, _slowdowns,
     ),
     "error": Value("error against the system's own approximation", "", _error, error_text),
     "exact_error": Value("error against the exact model", "", exact_error, error_text),

@@ -1,20 +1,22 @@
-"""What a runner is: a place for three parties, and a network between them and the harness.
+"""What a runner is: a place for parties, and a network between them and the harness.
 
 A party, wherever it lives, is the program `python -m harness.parties.worker ROLE HOST PORT`. It connects to
 the harness at HOST:PORT, proves that it knows the run's secret, and listens for its peers on the
-address from which it reached the harness. So a runner says where the harness is, starts three
+address from which it reached the harness. So a runner says where the harness is, starts the
 programs, and sees to it that nothing of them stays behind.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from protocols.party import Role
+from protocols.party import ROLES, Role
 
 WORKER = ("-m", "harness.parties.worker")
+START_S = 40.0  # of each party: a Python from a cold disk
+LINE_BYTES = 1 << 12  # of what a party prints: a longer line is several
 
 
 @dataclass(frozen=True)
@@ -53,15 +55,23 @@ class RunningParty(ABC):
 
 
 class Runner(ABC):
-    """A context manager: `open` makes the network, `close` removes all that this runner made."""
+    """A place for one party of each of `roles`, in the order of `ALL_ROLES`.
+
+    A context manager: `open` makes the network, `close` removes all that this runner made.
+    """
 
     host = "127.0.0.1"  # where the harness listens, and the parties reach it
     port = 0  # 0: any free one
     secrets: Mapping[Role, bytes] | None = None  # of parties that get them from somebody else
     shared_secret = False  # whether one secret for all roles is meant, where somebody else gives it
     tc = False  # whether the parties may change their interfaces
+    one_machine = True  # whether the parties share the cores that each of them sees
     image: str | None = None  # id of the image that parties are made from, once open
-    start_timeout_s = 120.0  # to the last party's first report: three Pythons from a cold disk
+    start_timeout_s: float  # to the last party's first report
+
+    def __init__(self, roles: Sequence[Role] = ROLES) -> None:
+        self.roles = tuple(roles)
+        self.start_timeout_s = START_S * len(self.roles)
 
     def open(self) -> None:
         """Make what the parties will live in. Raises RunnerError."""
@@ -71,6 +81,12 @@ class Runner(ABC):
         self, role: Role, harness: HarnessAddress, environment: Mapping[str, str]
     ) -> RunningParty:
         """Start one party. Raises RunnerError."""
+
+    def addresses(
+        self, role: Role, listening: Mapping[Role, tuple[str, int]]
+    ) -> Mapping[Role, tuple[str, int]]:
+        """Where `role` reaches each role; listening: where each waits. Raises RunnerError."""
+        return listening
 
     def close(self) -> None:
         """Remove everything that `open` made. The places have been killed before."""

@@ -7,7 +7,7 @@ nothing else. They run with a read-only root and without any capability but the 
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from harness.config.schema import RunnerConfig
 from harness.errors import DockerError, RunnerError
 from harness.machine.docker_daemon import RUN_LABEL, connect, default_tag, find_image
 from harness.machine.docker_leftovers import remove
-from harness.runners.base import HarnessAddress, Runner, RunningParty
+from harness.runners.base import LINE_BYTES, HarnessAddress, Runner, RunningParty
 from netem.process_labels import run_label
 from netem.tcp import SYSCTLS
 from protocols.party import P0, Role
@@ -27,18 +27,20 @@ MB = 10**6
 SCRATCH = {"/tmp": "rw,noexec,nosuid,nodev,size=256m"}
 
 
-def make(config: RunnerConfig, tc: bool) -> Runner:
+def make(config: RunnerConfig, tc: bool, roles: Sequence[Role]) -> Runner:
     """The runner of `config`. tc: its containers may change their interface."""
     if not isinstance(config, DockerRunner):
         raise TypeError(f"not a configuration of runner=docker: {config}")
-    return Docker(config, tc)
+    return Docker(config, tc, roles)
 
 
 class Docker(Runner):
     """Containers of this machine's daemon, and their network."""
 
-    def __init__(self, config: DockerRunner, tc: bool) -> None:
+    def __init__(self, config: DockerRunner, tc: bool, roles: Sequence[Role]) -> None:
+        super().__init__(roles)
         self._config, self.tc = config, tc
+        self.one_machine = not config.cpus.given()
         self._name = f"{run_label()}-{secrets.token_hex(3)}"
         self._client: Any = None
         self._image: Any = None
@@ -97,7 +99,7 @@ class Docker(Runner):
 
     def _limits(self, role: Role) -> dict[str, Any]:
         memory = self._config.memory_mb and self._config.memory_mb * MB
-        cores = getattr(self._config.cpus, role)
+        cores = self._config.cpus.given().get(role)
         return {"mem_limit": memory, "memswap_limit": memory, "cpuset_cpus": cores}
 
     def _privileges(self) -> dict[str, Any]:
@@ -209,6 +211,9 @@ def split_lines(chunks: Iterable[bytes]) -> Iterator[str]:
     for chunk in chunks:
         *whole, rest = (rest + chunk).split(b"\n")
         yield from (_text(line) for line in whole)
+        while len(rest) > LINE_BYTES:
+            yield _text(rest[:LINE_BYTES])
+            rest = rest[LINE_BYTES:]
     if rest:
         yield _text(rest)
 

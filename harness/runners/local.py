@@ -9,13 +9,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from harness.config.schema import RunnerConfig
-from harness.runners.base import WORKER, HarnessAddress, Runner, RunningParty
+from harness.machine.parent_process import PARENT_VARIABLE
+from harness.runners.base import LINE_BYTES, WORKER, HarnessAddress, Runner, RunningParty
 from protocols.party import Role
 
 
-def make(config: RunnerConfig, tc: bool) -> Runner:
+def make(config: RunnerConfig, tc: bool, roles: Sequence[Role]) -> Runner:
     """The runner of `config`; processes on loopback have no interface of their own for tc."""
-    return Local()
+    return Local(roles)
 
 
 class Local(Runner):
@@ -44,7 +45,7 @@ class Child(RunningParty):
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=os.environ | environment,
+            env=os.environ | environment | {PARENT_VARIABLE: str(os.getpid())},
             cwd=cwd,
             start_new_session=True,  # Ctrl-C is for the harness, which then ends its parties
         )
@@ -57,7 +58,7 @@ class Child(RunningParty):
         """See `RunningParty.lines`."""
         assert self._process.stdout is not None
         with self._process.stdout as out:
-            for line in out:
+            while line := out.readline(LINE_BYTES):
                 yield line.decode(errors="replace").rstrip()
 
     def exit_code(self, wait_s: float = 0.0) -> int | None:

@@ -7,35 +7,40 @@ that none can take another's place. Without TLS (transport.tls=false) what they 
 import os
 import shlex
 import socket
-import sys
-from collections.abc import Collection, Iterator, Mapping
+import stat
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from harness.config.runners import RemoteRunner
 from harness.config.schema import RunnerConfig
 from harness.errors import RunnerError
+from harness.progress import say
 from harness.runners.base import HarnessAddress, Runner, RunningParty
 from harness.transport.handshake import SECRET_BYTES, SECRET_VARIABLE
-from protocols.party import ROLES, Role
+from protocols.party import ALL_ROLES, ROLES, Role
 
 ANYWHERE = ("0.0.0.0", "::")
+OTHERS = stat.S_IRGRP | stat.S_IWGRP | stat.S_IROTH | stat.S_IWOTH
 
 
-def make(config: RunnerConfig, tc: bool) -> Runner:
+def make(config: RunnerConfig, tc: bool, roles: Sequence[Role]) -> Runner:
     """The runner of `config`. tc: whoever starts its parties must let them change their interfaces.
     Raises RunnerError without a secret."""
     if not isinstance(config, RemoteRunner):
         raise TypeError(f"not a configuration of runner=remote: {config}")
-    return Remote(config, tc)
+    return Remote(config, tc, roles)
 
 
 class Remote(Runner):
     """Waits for parties, and says how to start them."""
 
-    def __init__(self, config: RemoteRunner, tc: bool) -> None:
+    one_machine = False
+
+    def __init__(self, config: RemoteRunner, tc: bool, roles: Sequence[Role]) -> None:
+        super().__init__(roles)
         self.tc = tc
         self.host, self.port = config.address()
-        self.secrets: Mapping[Role, bytes] = read_secrets(config.secret_file)
+        self.secrets: Mapping[Role, bytes] = read_secrets(config.secret_file, self.roles)
         self.shared_secret = config.shared_secret
         self.start_timeout_s = config.wait_s
         self._file = config.secret_file
@@ -52,7 +57,7 @@ class Remote(Runner):
             arguments += ["--secret-file", self._file]
         if not harness.tls:
             arguments += ["--no-tls"]
-        print(f"  waiting for {role}: {shlex.join(arguments)}", file=sys.stderr, flush=True)
+        say(f"  waiting for {role}: {shlex.join(arguments)}")
         return Elsewhere()
 
 
@@ -73,25 +78,29 @@ class Elsewhere(RunningParty):
 
 def read_secret(file: str | None) -> bytes:
     """The secret in `file`, or else in the environment. Raises RunnerError."""
-    (secret,) = _read_secrets(file, (1,))
-    return secret
+    return _read_secrets(file, 1)[0]
 
 
-def read_secrets(file: str | None) -> dict[Role, bytes]:
-    """Each role's secret: the same for all where there is but one. Raises RunnerError."""
-    found = _read_secrets(file, (1, len(ROLES)))
-    return dict(zip(ROLES, found * (len(ROLES) // len(found)), strict=True))
+def read_secrets(file: str | None, roles: Sequence[Role] = ROLES) -> dict[Role, bytes]:
+    """Each role's secret: the same for all where there is but one. A file may have those of more roles,
+    for runs that have them. Raises RunnerError."""
+    found = _read_secrets(file, len(roles))
+    return {role: found[ALL_ROLES.index(role) if len(found) > 1 else 0] for role in roles}
 
 
-def _read_secrets(file: str | None, counts: Collection[int]) -> list[bytes]:
+def _read_secrets(file: str | None, roles: int) -> list[bytes]:
+    """One, or where there are several roles one for each of them, and perhaps more."""
     where = file or f"the environment variable {SECRET_VARIABLE}"
     try:
+        if file and Path(file).stat().st_mode & OTHERS:
+            rule = f"chmod 600 {shlex.quote(file)}"
+            raise RunnerError(f"no secret in {where}: others can read or change it: {rule}")
         text = Path(file).read_text() if file else os.environ.get(SECRET_VARIABLE, "")
         found = [bytes.fromhex(word) for word in text.split()]
     except (OSError, ValueError) as error:
         raise RunnerError(f"no secret in {where}: {error}") from None
-    if len(found) not in counts:
-        allowed = " or ".join(map(str, counts))
+    if len(found) != 1 and not 1 < roles <= len(found):
+        allowed = "1" if roles == 1 else f"1 or {roles}"
         raise RunnerError(f"no secret in {where}: it has {len(found)}, and must have {allowed}")
     if any(len(secret) != SECRET_BYTES for secret in found):
         rule = f"{SECRET_BYTES} bytes in hex, as `openssl rand -hex {SECRET_BYTES}` makes them"

@@ -5,14 +5,8 @@ which `Counters` is one.
 """
 
 from harness.errors import FrameError, HandshakeError, Refused
-from harness.transport.handshake import (
-    Credentials,
-    Trust,
-    accept,
-    connect,
-    connect_all,
-    listen,
-)
+from harness.transport.handshake import Credentials, Trust, connect, listen
+from harness.transport.reception import accept, connect_all
 from harness.transport.socket_party import SocketParty
 from harness.transport.stream import Connection
 from harness.transport.tls import Identity

@@ -84,11 +84,15 @@ def nobody(stamp: Stamp, size: int) -> None:
 
 
 def decode(
-    read_into: ReadInto, max_bytes: int = MAX_MESSAGE_BYTES, on_header: OnHeader = nobody
+    read_into: ReadInto,
+    max_bytes: int = MAX_MESSAGE_BYTES,
+    on_header: OnHeader = nobody,
+    max_first_bytes: int | None = None,
 ) -> Message:
     """Read one frame from a stream, each tensor into fresh memory. Raises FrameError.
 
     on_header: called when the header is there and the data may still be under way.
+    max_first_bytes: of its first tensor; None: as `max_bytes`.
     """
     head = bytearray(HEADER.size)
     read_into(memoryview(head))
@@ -107,6 +111,8 @@ def decode(
     payload = sum([size for _, _, size in shapes])
     if HEADER.size + described + payload != total:
         raise FrameError(f"frame announces {total} bytes, but its tensors have {payload}")
+    if max_first_bytes is not None and shapes and shapes[0][2] > max_first_bytes:
+        raise FrameError(f"frame begins with {shapes[0][2]} bytes, allowed {max_first_bytes}")
     stamp = Stamp(_PHASES[phase], occurrence, depth, message_id)
     on_header(stamp, total)
     tensors = tuple([_read(shape, read_into) for shape in shapes])

@@ -23,22 +23,26 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from harness.errors import HandshakeError, Refused
+from harness.errors import HandshakeError, NotAwaited, Refused
 from harness.transport.stream import Connection
 from harness.transport.tls import Identity, Tls, fingerprint, reason
-from protocols.party import ROLES, Role
+from protocols.party import Role
 
 SECRET_BYTES = 32
 SECRET_VARIABLE = "PERMBENCH_SECRET"  # in hex, for parties that somebody else starts
 RETRY_S = 0.2
+BACKLOG = 128  # connections that wait to be taken
 VERSION = 2
 MAX_CERTIFICATE_BYTES = 4096
 _MAGIC = b"PBHS"
 _NONCE_BYTES = 32
-_HELLO = struct.Struct(f"<4sB2s2s{_NONCE_BYTES}sH")  # the certificate's length at the end
+_HELLO = struct.Struct(
+    f"<4sB2s2s{_NONCE_BYTES}sH"
+)  # roles as `_short` has them; certificate's length
 _REPLY = struct.Struct(f"<4sB?{_NONCE_BYTES}sH")
 _WELCOME = b"\x01"
-_STRAY_S = 2.0  # a stranger that connects and says nothing is heard no longer
+# Of a host that is gone without a word: first asked after so long, then so often, so many times.
+_KEEPALIVE = {socket.TCP_KEEPIDLE: 30, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 6}
 
 
 @dataclass(frozen=True)
@@ -69,17 +73,19 @@ class Credentials:
 
 def listen(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
     """A listening TCP socket on `port` of `host`; 0: any free port."""
-    return socket.create_server((host, port), backlog=16)
+    return socket.create_server((host, port), backlog=BACKLOG)
 
 
 def connect(
     address: tuple[str, int], me: Credentials, peer: Role, trust: Trust, *, timeout_s: float = 10.0
 ) -> Connection:
-    """Connect to `peer`, which accepts at `address`, or soon will. Raises HandshakeError."""
+    """Connect to `peer`, which accepts at `address`, or soon will. Raises HandshakeError; NotAwaited where
+    the peer waits for others, or hangs up."""
     deadline = time.monotonic() + timeout_s
     while True:
         try:
-            sock = socket.create_connection(address, timeout=timeout_s)
+            left = max(RETRY_S, deadline - time.monotonic())
+            sock = socket.create_connection(address, timeout=left)
             break
         except OSError as error:
             if time.monotonic() + RETRY_S > deadline:
@@ -88,99 +94,17 @@ def connect(
                 raise HandshakeError(text) from None
             time.sleep(RETRY_S)
     try:
-        return _ready(_Greeting(sock, me, deadline).connect(peer, trust))
+        return ready(Greeting(sock, me, deadline).connect(peer, trust))
     except (OSError, EOFError) as error:
         sock.close()
-        raise HandshakeError(f"{me.role} got no handshake of {peer}: {error}") from None
+        kind = NotAwaited if isinstance(error, EOFError | ConnectionError) else HandshakeError
+        raise kind(f"{me.role} got no handshake of {peer}: {error}") from None
     except HandshakeError:
         sock.close()
         raise
 
 
-def answer(
-    listener: socket.socket, me: Credentials, trusts: Mapping[Role, Trust], deadline: float
-) -> tuple[Role, Connection]:
-    """Shake hands with the next that connects, if it is one of the roles of `trusts`.
-
-    Raises HandshakeError, of a stranger; Refused; TimeoutError where none connects.
-    """
-    listener.settimeout(max(0.0, deadline - time.monotonic()))
-    sock, _ = listener.accept()
-    try:
-        until = min(deadline, time.monotonic() + _STRAY_S)
-        peer, connection = _Greeting(sock, me, until).accept(trusts, deadline)
-        return peer, _ready(connection)
-    except (OSError, EOFError) as error:
-        sock.close()
-        raise HandshakeError(f"{me.role} got no handshake of a stranger: {error}") from None
-    except HandshakeError:
-        sock.close()
-        raise
-
-
-def accept(
-    listener: socket.socket,
-    me: Credentials,
-    trusts: Mapping[Role, Trust],
-    *,
-    timeout_s: float = 10.0,
-) -> tuple[Role, Connection]:
-    """Wait for one of the roles of `trusts` and return it with its connection.
-
-    A connection that fails to prove a secret is dropped, and waiting goes on. Raises HandshakeError at
-    the deadline, and Refused.
-    """
-    deadline = time.monotonic() + timeout_s
-    dropped, last = 0, ""
-    while time.monotonic() < deadline:
-        try:
-            return answer(listener, me, trusts, deadline)
-        except (TimeoutError, BlockingIOError):
-            break
-        except Refused:
-            raise
-        except HandshakeError as error:
-            dropped, last = dropped + 1, f", the last: {error}"
-    names = " or ".join(sorted(trusts))
-    raise HandshakeError(
-        f"{me.role} waited {timeout_s:g} s for {names} to connect ({dropped} strangers dropped{last})"
-    )
-
-
-def connect_all(
-    me: Credentials,
-    listener: socket.socket,
-    addresses: Mapping[Role, tuple[str, int]],
-    trusts: Mapping[Role, Trust],
-    *,
-    timeout_s: float = 10.0,
-) -> dict[Role, Connection]:
-    """Connect with every role of `trusts`; all of them call this at once.
-
-    The role earlier in ROLES connects, the later one accepts; `addresses` has the later ones'. Raises
-    HandshakeError, then no socket is left open.
-    """
-    deadline = time.monotonic() + timeout_s
-    connections: dict[Role, Connection] = {}
-    later = [peer for peer in ROLES if peer in trusts and peer > me.role]
-    earlier = {peer: trusts[peer] for peer in ROLES if peer in trusts and peer < me.role}
-    try:
-        for peer in later:
-            left = max(0.01, deadline - time.monotonic())
-            connections[peer] = connect(addresses[peer], me, peer, trusts[peer], timeout_s=left)
-        while earlier:
-            left = deadline - time.monotonic()
-            peer, connection = accept(listener, me, earlier, timeout_s=left)
-            connections[peer] = connection
-            del earlier[peer]
-    except HandshakeError:
-        for connection in connections.values():
-            connection.sock.close()
-        raise
-    return connections
-
-
-class _Greeting:
+class Greeting:
     """One handshake under way. Raises OSError, EOFError, HandshakeError; Refused once the peer has
     proved the secret."""
 
@@ -190,12 +114,12 @@ class _Greeting:
     def connect(self, peer: Role, trust: Trust) -> Connection:
         """This end's part, where it has connected to `peer`."""
         mine, a = self._me.certificate, os.urandom(_NONCE_BYTES)
-        names = self._me.role.encode(), peer.encode()
+        names = _short(self._me.role), _short(peer)
         self._sock.sendall(_HELLO.pack(_MAGIC, VERSION, *names, a, len(mine)) + mine)
         magic, version, waits, b, size = _REPLY.unpack(self._read(_REPLY.size))
         self._check_version(magic, version, peer)
         if not waits:
-            raise HandshakeError(f"{peer} does not wait for {self._me.role}, or no longer")
+            raise NotAwaited(f"{peer} does not wait for {self._me.role}, or no longer")
         theirs = self._certificate(size)
         proven = a + b + fingerprint(mine) + fingerprint(theirs)
         self._check_proof(trust, peer, f"accept {peer} {self._me.role} ", proven)
@@ -206,7 +130,8 @@ class _Greeting:
         return connection
 
     def accept(self, trusts: Mapping[Role, Trust], deadline: float) -> tuple[Role, Connection]:
-        """The same where a peer has connected. deadline: of one that has proved the secret."""
+        """The same where a peer has connected, up to the welcome. deadline: of one that has proved the
+        secret."""
         hello = self._read(len(_MAGIC) + 1)
         try:
             self._check_version(hello[:-1], hello[-1], "a stranger")
@@ -215,8 +140,8 @@ class _Greeting:
             raise
         hello += self._read(_HELLO.size - len(hello))
         _, _, source, target, a, size = _HELLO.unpack(hello)
-        peer = {name.encode(): name for name in trusts}.get(source)
-        if peer is None or target != self._me.role.encode():
+        peer = {_short(name): name for name in trusts}.get(source)
+        if peer is None or target != _short(self._me.role):
             self._reply(False, b"")
             names = f"{source.decode(errors='replace')!r} to {target.decode(errors='replace')!r}"
             raise HandshakeError(f"a handshake from {names}, which nobody waits for")
@@ -227,10 +152,12 @@ class _Greeting:
         self._sock.sendall(_mac(trust, f"accept {self._me.role} {peer} ", proven))
         self._check_proof(trust, peer, f"connect {peer} {self._me.role} ", proven)
         self._deadline = deadline
-        connection = self._secure(peer, trust, theirs, server=True)
+        return peer, self._secure(peer, trust, theirs, server=True)
+
+    def welcome(self, connection: Connection) -> None:
+        """The end of the handshake where a peer has connected."""
         for part in connection.sealed([memoryview(_WELCOME)]):
             self._sock.sendall(b"".join(part))
-        return peer, connection
 
     def _reply(self, waits: bool, certificate: bytes) -> bytes:
         nonce = os.urandom(_NONCE_BYTES)
@@ -318,11 +245,21 @@ class _Greeting:
         return part
 
 
+def _short(role: str) -> bytes:
+    """A role in two bytes, its number in hexadecimal: P2 is P2, P10 is PA."""
+    return f"{role[0]}{int(role[1:]):X}".encode()
+
+
 def _mac(trust: Trust, direction: str, proven: bytes) -> bytes:
     return hmac.digest(trust.secret, direction.encode() + proven, "sha256")
 
 
-def _ready(connection: Connection) -> Connection:
-    connection.sock.settimeout(None)
-    connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+def ready(connection: Connection) -> Connection:
+    """A connection as it is used once both ends know each other."""
+    sock = connection.sock
+    sock.settimeout(None)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in _KEEPALIVE.items():
+        sock.setsockopt(socket.IPPROTO_TCP, option, value)
     return connection

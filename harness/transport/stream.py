@@ -3,7 +3,6 @@
 import itertools
 import socket
 import ssl
-import struct
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,14 +10,12 @@ from dataclasses import dataclass
 from harness.errors import FrameError
 from harness.transport import tls
 from harness.transport.tls import Tls
-from netem.emulated_link import SO_TIMESTAMPNS, date_arrivals
+from netem.emulated_link import date_arrivals, recv_dated
 
 SCRATCH_BYTES = 1 << 16
 WHOLE_BYTES = 8 << 20  # one system call, and one sign of life, for so much of a large message
 MAX_VIEWS = 512  # below the 1024 of Linux for one system call
 EAGER_CALLS = 3  # of the program itself for one message; what then is left another thread writes
-TIMESPEC = struct.Struct("@qq")  # of the kernel's note of when bytes came in, CLOCK_REALTIME
-STAMP_SPACE = socket.CMSG_SPACE(TIMESPEC.size)
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,10 @@ class Reader:
     came_ns: when the last of what was read most recently came in, in ns of CLOCK_MONOTONIC, however
     much later this thread found the time to read it; when it was read where the kernel does not tell.
     The first bytes of a message in TLS have come when their record has.
+    deadline_s: when a read that is not complete raises TimeoutError, on the monotonic clock; None: never.
     """
+
+    deadline_s: float | None = None
 
     def __init__(self, connection: Connection) -> None:
         self._sock, self._tls = connection.sock, connection.tls
@@ -82,6 +82,7 @@ class Reader:
     def _recv(self, buffer: memoryview) -> int:
         if self._tls is not None:
             return self._decrypt(self._tls, buffer)
+        self._limit()
         return self._received(self._sock.recv_into(buffer, len(buffer), socket.MSG_WAITALL))
 
     def _fill_scratch(self) -> int:
@@ -99,17 +100,18 @@ class Reader:
         return size
 
     def _recv_stamped(self, buffer: memoryview) -> int:
-        size, notes, _, _ = self._sock.recvmsg_into([buffer], STAMP_SPACE)
-        ago_ns = 0
-        for level, kind, data in notes:
-            if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPNS):
-                seconds, ns = TIMESPEC.unpack(data)
-                ago_ns = time.time_ns() - (seconds * 1_000_000_000 + ns)
-        self._received(
-            size
-        )  # the two clocks are read one after the other: a pause between errs late
-        self.came_ns = max(self.came_ns, self.received_ns - max(0, ago_ns))
+        self._limit()
+        size, came_ns = recv_dated(self._sock, buffer)
+        self._received(size)
+        self.came_ns = max(self.came_ns, came_ns)
         return size
+
+    def _limit(self) -> None:
+        if self.deadline_s is None:
+            return
+        if (left_s := self.deadline_s - time.monotonic()) <= 0:
+            raise TimeoutError("too slow")
+        self._sock.settimeout(left_s)
 
     def _received(self, size: int) -> int:
         if not size:

@@ -4,6 +4,8 @@ The same bytes as `prg.Stream` reads, for what is drawn again and again: the mas
 weights. No thread holds up another while it expands.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -17,7 +19,8 @@ from protocols.arith.native import HAS_AES, I64, at, call, instruction
 BLOCK_BYTES = 16
 _VECTOR = ir.VectorType(I64, 8)
 _LANES, _VECTORS = 4, 8  # blocks a vector, and vectors under way at a time
-_PIECE = BLOCK_BYTES * _LANES * _VECTORS
+PIECE_BYTES = BLOCK_BYTES * _LANES * _VECTORS
+PIECE_ROUNDS = 11  # parts that `piece` emits
 _ZEROS = bytes(1 << 20)
 _ROUND_CONSTANTS = (1, 2, 4, 8, 16, 32, 64, 128, 27, 54)
 
@@ -27,18 +30,20 @@ class Keystream:
 
     def __init__(self, key: bytes) -> None:
         self._key = key
-        self._rounds = _round_keys(key)
+        self.round_keys = _round_keys(key)  # uint8 (176,)
 
     def fill(self, out: Tensor, block: int = 0) -> None:
         """Fill `out`, a contiguous tensor, from the 16-byte block number `block` on.
 
         Raises ValueError for a size that is no multiple of 512 bytes.
         """
-        if out.nbytes % _PIECE:
-            raise ValueError(f"a keystream comes in pieces of {_PIECE} bytes, not {out.nbytes}")
+        if out.nbytes % PIECE_BYTES:
+            raise ValueError(
+                f"a keystream comes in pieces of {PIECE_BYTES} bytes, not {out.nbytes}"
+            )
         view = out.view(-1).view(torch.uint8).numpy()
         if HAS_AES:
-            _expand(self._rounds, block, view)
+            _expand(self.round_keys, block, view)
             return
         counter = modes.CTR(block.to_bytes(BLOCK_BYTES, "big"))
         encryptor = Cipher(algorithms.AES(self._key), counter).encryptor()
@@ -60,39 +65,47 @@ def _round_key(b: ir.IRBuilder, keys: ir.Value, index: int) -> ir.Value:
     return b.shuffle_vector(key, ir.Constant(pair, ir.Undefined), lanes)
 
 
-def _aes(b: ir.IRBuilder, args: list[ir.Value]) -> None:
-    """Counter mode: block i is AES of i as a big-endian number of 128 bits."""
-    keys, counter, out = args
+def piece(
+    b: ir.IRBuilder, keys: ir.Value, counter: ir.Value, out: ir.Value, vectors: int = _VECTORS
+) -> Iterator[None]:
+    """Emit 64 bytes of keystream a vector, from block number `counter` on, round by round. Counter mode:
+    block i is AES of i as a big-endian number of 128 bits. keys: address of the round keys."""
     empty = ir.Constant(_VECTOR, ir.Undefined)
     first = b.insert_element(empty, counter, ir.Constant(ir.IntType(32), 0))
     spread = b.shuffle_vector(first, empty, ir.Constant(ir.VectorType(ir.IntType(32), 8), [0] * 8))
     spread = b.and_(spread, _vector([0, -1] * _LANES))
     texts = []
-    for v in range(_VECTORS):
+    for v in range(vectors):
         offsets = [x for lane in range(_LANES) for x in (0, v * _LANES + lane)]
         number = b.add(spread, _vector(offsets))
         texts.append(call(b, "llvm.bswap.v8i64", _VECTOR, number))
-    for index in range(11):
+    for index in range(PIECE_ROUNDS):
         key = _round_key(b, keys, index)
         if index == 0:
             texts = [b.xor(text, key) for text in texts]
-            continue
-        name = f"llvm.x86.aesni.aesenc{'last' if index == 10 else ''}.512"
-        texts = [call(b, name, _VECTOR, text, key) for text in texts]
+        else:
+            name = f"llvm.x86.aesni.aesenc{'last' if index == 10 else ''}.512"
+            texts = [call(b, name, _VECTOR, text, key) for text in texts]
+        yield
     for v, text in enumerate(texts):
         place = b.bitcast(at(b, out, 64 * v), _VECTOR.as_pointer())
         b.store(text, place, align=1)
 
 
-# _aes_blocks(round keys, number of the first block, where _PIECE bytes go)
-_aes_blocks = instruction(_aes, 3)
+def _piece(b: ir.IRBuilder, args: list[ir.Value]) -> None:
+    for _ in piece(b, *args):
+        pass
+
+
+# draw_piece(round keys, number of the first block, where PIECE_BYTES go)
+draw_piece = instruction(_piece, 3)
 
 
 @njit(cache=True, nogil=True)
 def _expand(keys: NDArray[np.uint8], block: int, out: NDArray[np.uint8]) -> None:
     first, place = keys.ctypes.data, out.ctypes.data
-    for start in range(0, out.shape[0], _PIECE):
-        _aes_blocks(first, block + start // BLOCK_BYTES, place + start)
+    for start in range(0, out.shape[0], PIECE_BYTES):
+        draw_piece(first, block + start // BLOCK_BYTES, place + start)
 
 
 def _round_keys(key: bytes) -> NDArray[np.uint8]:

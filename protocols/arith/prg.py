@@ -47,6 +47,14 @@ class Stream:
         return torch.from_numpy(np.argsort(self.int64(rows, n).numpy(), axis=1))
 
 
+def keystream_word(key: bytes, index: int) -> int:
+    """Word number `index`, uint32, of what `Stream(key).int32` yields."""
+    block, place = divmod(index, 4)
+    counter = modes.CTR(block.to_bytes(16, "big"))
+    words = Cipher(algorithms.AES(key), counter).encryptor().update(bytes(16))
+    return int.from_bytes(words[4 * place : 4 * place + 4], "little")
+
+
 class Prg:
     """A key from which any number of independent, named streams can be drawn."""
 

@@ -6,7 +6,10 @@ activation row alone is a matter of memory: int16 weights take a quarter of int6
 """
 
 import threading
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -167,6 +170,17 @@ def use_threads(n: int) -> None:
     set_num_threads(n)
 
 
+@contextmanager
+def at_most_threads(n: int | None) -> Iterator[None]:
+    """Let the calling thread use no more than `n` inside; None changes nothing."""
+    before = threads()
+    use_threads(min(before, n or before))
+    try:
+        yield
+    finally:
+        use_threads(before)
+
+
 def warm_up() -> None:
     """Compile the products, or load them compiled, so that nobody's measurement pays for it."""
     x = torch.ones(1, 1, dtype=torch.int64)
@@ -184,7 +198,7 @@ def linear(weight: Tensor, x: Tensor) -> Tensor:
     if get_num_threads() == 1:
         _serial(*arrays)
     else:
-        with _exclusive():
+        with exclusive():
             _parallel(*arrays)
     return y.to(x.dtype)
 
@@ -196,7 +210,7 @@ def serial(weight: Tensor, x: Tensor) -> Tensor:
     return y
 
 
-def _exclusive() -> AbstractContextManager[object]:
+def exclusive() -> AbstractContextManager[object]:
     """Held around a parallel kernel. numba's own pool of threads, which it uses where the machine has
     neither OpenMP nor TBB, aborts the process when two threads start kernels at once."""
     try:
@@ -204,6 +218,18 @@ def _exclusive() -> AbstractContextManager[object]:
     except ValueError:  # no kernel ran yet
         safe = False
     return nullcontext() if safe else _ONE_AT_A_TIME
+
+
+def in_parallel(count: int, part: Callable[[int, int], None]) -> None:
+    """part(lo, hi) for pieces of 0 … count, on as many threads as products may use."""
+    threads = min(get_num_threads(), count)
+    if threads <= 1:
+        part(0, count)
+        return
+    edges = [count * t // threads for t in range(threads + 1)]
+    with ThreadPoolExecutor(threads) as pool:
+        for done in [pool.submit(part, lo, hi) for lo, hi in pairwise(edges)]:
+            done.result()
 
 
 @njit(cache=True, nogil=True)

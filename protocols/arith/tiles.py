@@ -4,39 +4,51 @@ A word is eight (four) signed digits: w = Σ_i d_i·256^i, −128 ≤ d_i < 128.
 
     w·x = Σ_s 256^s·Σ_(i+j=s) d_i·e_j        s < 8 (4): what lies above vanishes
 
-and the inner sums are products of 8-bit matrices, for which processors have a unit of their own
+and the inner sums are products of 8-bit matrices, for which some processors have a unit of their own
 (`tile_kernels`). A sum over 4096 columns stays below 2^31 for s < 4; above, what wraps is a multiple of
-2^(32 + 8s) and vanishes.
+2^(32 + 8s) and vanishes. Others put the digits together in the cache and multiply words, eight at a
+time (`word_kernels`); any processor can do so one by one.
 
 Layout of W (m, k): int8 (row tiles, column tiles, digits, 16, 64); digit i of W[r, c] stands at
 [r // 16, c // 64, i, r % 16, c % 64]. What lies beyond m and k is never used, so that a uniform mask
-may be drawn in this form: its keystream *is* its digits. Any processor draws the same mask, and
-multiplies it, digit by digit or word by word.
+may be drawn in this form: its keystream *is* its digits. Any processor draws the same mask.
 """
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
+from collections.abc import Iterator
+from math import prod
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from numba import get_num_threads, njit
+from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
-from protocols.arith import ring
+from protocols.arith import ring, tile_kernels, word_kernels
 from protocols.arith.keystream import BLOCK_BYTES, Keystream
-from protocols.arith.native import HAS_TILES
-from protocols.arith.tile_kernels import (
-    COLUMNS,
-    ROWS,
-    TILE_BYTES,
-    TILE_SHAPES,
-    narrow_products,
-    wide_products,
-)
+from protocols.arith.native import HAS_AES, HAS_IFMA, HAS_TILES
+from protocols.arith.tile_kernels import BYTE, COLUMNS, ROWS, TILE_BYTES, raised
 
-_BLOCK_BYTES = 1 << 23  # of a mask at a time: so many rows that x is fetched seldom
+_BLOCK_BYTES = 1 << 23  # of a matrix at a time, where its digits are not multiplied as they are
+
+
+class Kernels(Protocol):
+    """What multiplies tiles."""
+
+    def right_factor(self, x: NDArray[np.int64], digits: int) -> Any:
+        """x (n, whole column tiles), to be multiplied with words of so many digits."""
+
+    def stored_products(self, left: NDArray[np.int8], right: Any, out: NDArray[np.int64]) -> None:
+        """Add left · right to out (whole tiles of rows of x, 16 a row tile), modulo 2^(8·digits)."""
+
+    def drawn_products(
+        self, round_keys: NDArray[np.uint8], block: int, right: Any, out: NDArray[np.int64]
+    ) -> None:
+        """The same for a left factor whose tiles are a keystream, from block number `block` on."""
+
+
+# This processor's; None: words are multiplied by `ring`.
+KERNELS: Kernels | None = tile_kernels if HAS_TILES else word_kernels if HAS_IFMA else None
 
 
 def warm_up() -> None:
@@ -73,7 +85,7 @@ def unpack(tiles: Tensor, words: Tensor) -> None:
 def linear(tiles: Tensor, x: Tensor, m: int) -> Tensor:
     """x · Wᵀ in the ring of x: W (m, k) in digits, x int64 or int32 (n, k); (n, m)."""
     out = Product(x, m)
-    _in_parallel(len(tiles), lambda lo, hi: out.add(tiles[lo:hi], lo))
+    ring.in_parallel(len(tiles), lambda lo, hi: out.add(tiles[lo:hi], lo))
     return out.result()
 
 
@@ -98,10 +110,13 @@ class Mask:
         out = Product(x, self._shape[0])
 
         def part(lo: int, hi: int) -> None:
+            if KERNELS and HAS_AES:
+                out.draw(self._stream, lo, hi)
+                return
             for first, block in self._blocks(lo, hi):
                 out.add(block, first)
 
-        _in_parallel(self._tiles[0], part)
+        ring.in_parallel(self._tiles[0], part)
         return out.result()
 
     def _blocks(self, lo: int, hi: int) -> Iterator[tuple[int, Tensor]]:
@@ -122,40 +137,43 @@ class Product:
     def __init__(self, x: Tensor, m: int) -> None:
         self._x, self._m = x.contiguous(), m
         n, k = x.shape
-        self._sums = np.zeros((-(-n // ROWS) * ROWS, -(-m // ROWS) * ROWS), np.int64)
-        if HAS_TILES:
-            digits = x.dtype.itemsize
-            shape = (-(-n // ROWS), -(-k // COLUMNS), digits, ROWS, COLUMNS)
-            self._right = torch.zeros(shape, dtype=torch.int8)
-            _pack_right(self._x.numpy(), self._right.numpy())
+        self._row_bytes = prod(tiled_shape(m, k, x.dtype.itemsize)[1:])
+        # One column more: of columns that happened to be contiguous numba would compile a second kernel.
+        self._sums = np.zeros((-(-n // ROWS) * ROWS, -(-m // ROWS) * ROWS + 1), np.int64)
+        if KERNELS:
+            _, across, digits, _, _ = tiled_shape(m, k, x.dtype.itemsize)
+            words = torch.zeros((n, across * COLUMNS), dtype=torch.int64)
+            words[:, :k] = x
+            self._right = KERNELS.right_factor(words.numpy(), digits)
 
     def add(self, tiles: Tensor, first: int) -> None:
         """The columns that belong to row tiles `first`, …"""
-        columns = self._sums[:, first * ROWS : (first + len(tiles)) * ROWS]
-        if HAS_TILES:
-            kernel = narrow_products if self._x.dtype == torch.int32 else wide_products
-            kernel(TILE_SHAPES, tiles.numpy(), self._right.numpy(), columns)
+        columns = self._columns(first, first + len(tiles))
+        if KERNELS:
+            KERNELS.stored_products(tiles.numpy(), self._right, columns)
             return
-        words = torch.empty((len(tiles) * ROWS, self._x.shape[1]), dtype=self._x.dtype)
-        unpack(tiles, words)
-        columns[: len(self._x)] = ring.serial(words, self._x).numpy()
+        many = max(1, _BLOCK_BYTES // tiles[:1].nbytes)
+        for t in range(0, len(tiles), many):
+            block = tiles[t : t + many]
+            words = torch.empty((len(block) * ROWS, self._x.shape[1]), dtype=self._x.dtype)
+            unpack(block, words)
+            found = ring.serial(words, self._x).numpy()
+            columns[: len(self._x), t * ROWS : (t + many) * ROWS] = found
+
+    def draw(self, stream: Keystream, lo: int, hi: int) -> None:
+        """The columns that belong to row tiles lo to hi of the matrix whose tiles are `stream`."""
+        if KERNELS is None:
+            raise RuntimeError("without kernels a matrix is drawn first, then multiplied")
+        block = lo * self._row_bytes // BLOCK_BYTES
+        KERNELS.drawn_products(stream.round_keys, block, self._right, self._columns(lo, hi))
+
+    def _columns(self, lo: int, hi: int) -> NDArray[np.int64]:
+        return self._sums[:, lo * ROWS : hi * ROWS]
 
     def result(self) -> Tensor:
         """(n, m), of x's type."""
         sums = self._sums[: len(self._x), : self._m]
         return torch.from_numpy(np.ascontiguousarray(sums)).to(self._x.dtype)
-
-
-def _in_parallel(count: int, part: Callable[[int, int], None]) -> None:
-    """part(lo, hi) for pieces of 0 … count, on as many threads as products may use."""
-    threads = min(get_num_threads(), count)
-    if threads <= 1:
-        part(0, count)
-        return
-    edges = [count * t // threads for t in range(threads + 1)]
-    with ThreadPoolExecutor(threads) as pool:
-        for done in [pool.submit(part, lo, hi) for lo, hi in pairwise(edges)]:
-            done.result()
 
 
 @njit(cache=True, nogil=True)
@@ -174,9 +192,8 @@ def _pack(words: NDArray[np.int64], out: NDArray[np.int8]) -> None:
 
 @njit(cache=True, nogil=True, inline="always")
 def _digit(word: int, i: int) -> np.int8:
-    """Adding 128 to every digit makes them all non-negative: bytes that do not depend on others."""
-    raised = np.uint64(word) + np.uint64(0x8080808080808080)
-    return np.int8(np.int64((raised >> np.uint64(8 * i)) & np.uint64(0xFF)) - 128)
+    """Digit i."""
+    return np.int8(np.int64((raised(word) >> np.uint64(8 * i)) & BYTE) - 128)
 
 
 @njit(cache=True, nogil=True)
@@ -190,14 +207,3 @@ def _unpack(tiles: NDArray[np.int8], words: NDArray[np.int64]) -> None:
                     digits = tiles[t, b, i, r]
                     for c in range(row.shape[0]):
                         row[c] += np.int64(digits[c]) << np.int64(8 * i)
-
-
-@njit(cache=True, nogil=True)
-def _pack_right(x: NDArray[np.int64], out: NDArray[np.int8]) -> None:
-    """x (n, k) as right factors: out[g, b, j, k // 4, 4·column + k mod 4] (see `tile_kernels`)."""
-    for n in range(x.shape[0]):
-        g, c = n // ROWS, n % ROWS
-        for k in range(x.shape[1]):
-            b, inside = k // COLUMNS, k % COLUMNS
-            for j in range(out.shape[2]):
-                out[g, b, j, inside // 4, 4 * c + inside % 4] = _digit(x[n, k], j)

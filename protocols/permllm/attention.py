@@ -9,13 +9,13 @@ Scores:  s = Δq·Δk + [E_q·b + a·E_k + a·b] + [r_q·b + a·r_k]
 Sums:    o = Δp·Δv + [E_p·d + e·E_v + e·d] + [r_p·d + e·r_v]      likewise, with μ' for o.
   o is truncated: of its mask μ' = m·2^s + ℓ P1 knows m alone; the dealer takes ℓ from τ1.
 
-| phase | from | to | what | payload | hop |
-|---|---|---|---|---|---|
-| offline | P2 | P1 | τ1 of s; τ1 of o | 8·h·n·L; 8·h·n·w | 1 |
-| online | P0 | P1 | E_q, E_k, E_v (new rows, one message) | 24·h·n·w | 1 |
-| online | P1 | P0 | P1's share of s | 8·h·n·L | 2 |
-| online | P0 | P1 | E_p | 8·h·n·L | 1 (after the softmax) |
-| online | P1 | P0 | P1's share of o | 8·h·n·w | 2 |
+| phase | from | to | what | name | payload | hop |
+|---|---|---|---|---|---|---|
+| offline | P2 | P1 | τ1 of s; τ1 of o | | 8·h·n·L; 8·h·n·w | 1 |
+| online | P0 | P1 | E_q, E_k, E_v (new rows, one message) | scores/open | 24·h·n·w | 1 |
+| online | P1 | P0 | P1's share of s | scores/share | 8·h·n·L | 2 |
+| online | P0 | P1 | E_p | sum/open | 8·h·n·L | 1 (after the softmax) |
+| online | P1 | P0 | P1's share of o | sum/share | 8·h·n·w | 2 |
 
 P0 learns s − μ, o − μ'; P1 learns the E's, which the r's hide; P2 learns all masks and pads.
 Shapes: q, k, v (h, n, w) for h heads, n new tokens, width w; L keys in all. Source: PermLLM,
@@ -26,8 +26,8 @@ import torch
 from torch import Tensor
 
 from protocols.party import P0, P1, P2
-from protocols.permllm.context import Context, Step
-from protocols.permllm.domain import BOUND_BITS
+from protocols.permllm.context import Context, Step, named
+from protocols.permllm.domain import BOUND_BITS, VALUE_FRAC
 from protocols.permllm.masked_value import Masked
 
 
@@ -57,26 +57,33 @@ class Rows:
 class Cached:
     """The cached rows of one tensor, as far as a role holds them.
 
-    mask: P1, P2. pad (r): P2. value (Δ): P0. opened (E): P1.
+    mask: P1, P2. pad (r): P2. value (Δ): P0. opened (E): P1. frac: their scale.
     """
 
-    def __init__(self, heads: int, width: int, dtype: torch.dtype) -> None:
+    def __init__(self, heads: int, width: int, dtype: torch.dtype, frac: int) -> None:
+        self.frac = frac
         self.mask, self.pad, self.value, self.opened = (Rows(heads, width, dtype) for _ in range(4))
 
 
 class Cache:
     """Keys and values seen so far, of `heads` heads and `width` columns."""
 
-    def __init__(self, heads: int, width: int, dtype: torch.dtype) -> None:
-        self.heads, self.width = heads, width
+    def __init__(
+        self, heads: int, width: int, dtype: torch.dtype, key_frac: int = VALUE_FRAC
+    ) -> None:
+        self.heads, self.width, self.key_frac = heads, width, key_frac
         self._dtype = dtype
         self.clear()
 
     def clear(self, length: int = 0) -> None:
         """Forget all rows; `length` rows are to be shared before either pass."""
-        self.keys = Cached(self.heads, self.width, self._dtype)
-        self.values = Cached(self.heads, self.width, self._dtype)
+        self.keys = Cached(self.heads, self.width, self._dtype, self.key_frac)
+        self.values = Cached(self.heads, self.width, self._dtype, VALUE_FRAC)
         self._lengths = {True: length, False: length}
+
+    def seen(self, offline: bool) -> int:
+        """How many rows a pass has seen so far."""
+        return self._lengths[offline]
 
     def grow(self, rows: int, offline: bool) -> int:
         """A pass brings new rows: how many it has seen then. The offline pass may be ahead."""
@@ -92,6 +99,7 @@ class Scores(Step):
         self._cache = cache
         self._scale = cache.width**0.5  # scores are sums over the width
 
+    @named
     def __call__(self, q: Masked, k: Masked, v: Masked) -> Masked:
         """(h, n, w) each → (h, n, L) at the sum of the scales of q and k."""
         length = self._cache.grow(k.shape[1], self.ctx.offline_pass)
@@ -128,21 +136,25 @@ class Scores(Step):
         if self.role == P0:
             tau0: Tensor
             pads, tau0 = self.take()
-            opened = [x.held - r for x, r in zip((q, k, v), pads, strict=True)]
-            self.party.send(P1, *opened)  # E_q, E_k, E_v   (h, n, w)
+            with self.party.step("open"):
+                opened = [x.held - r for x, r in zip((q, k, v), pads, strict=True)]
+                self.party.send(P1, *opened)  # E_q, E_k, E_v   (h, n, w)
             keys.value.extend(k.held)
             values.value.extend(v.held)
             local = matmul_t(q.held, keys.value.view(length)) + tau0  # Δq·Δk + τ0   (h, n, L)
-            (share,) = self.receive(P1, tuple(local.shape))
-            return local + share  # Δs = s − μ
+            with self.party.step("share"):
+                (share,) = self.receive(P1, tuple(local.shape))
+                return local + share  # Δs = s − μ
         query_mask, own = self.take()
-        e_q, e_k, e_v = self.receive(P0, q.shape, k.shape, v.shape)
-        keys.opened.extend(e_k)
-        values.opened.extend(e_v)
-        cross = matmul_t(e_q, keys.mask.view(length))  # E_q·b   (h, n, L)
-        cross += matmul_t(query_mask, keys.opened.view(length))  # + a·E_k
-        self.party.send(P0, cross + own)  # + a·b + τ1 − μ
-        return None
+        with self.party.step("open"):
+            e_q, e_k, e_v = self.receive(P0, q.shape, k.shape, v.shape)
+        with self.party.step("share"):
+            keys.opened.extend(e_k)
+            values.opened.extend(e_v)
+            cross = matmul_t(e_q, keys.mask.view(length))  # E_q·b   (h, n, L)
+            cross += matmul_t(query_mask, keys.opened.view(length))  # + a·E_k
+            self.party.send(P0, cross + own)  # + a·b + τ1 − μ
+            return None
 
 
 class WeightedSum(Step):
@@ -152,6 +164,7 @@ class WeightedSum(Step):
         super().__init__(ctx, name)
         self._cache = cache
 
+    @named
     def __call__(self, p: Masked, value_frac: int, truncated: int) -> Masked:
         """(h, n, L) → (h, n, w) at the sum of the scales of p and v, of which `truncated` bits will be
         cut."""
@@ -188,15 +201,35 @@ class WeightedSum(Step):
     def _online(self, p: Masked) -> Tensor | None:
         values, matmul, length = self._cache.values, self.domain.matmul, p.shape[2]
         if self.role == P0:
-            tau0: Tensor
-            pad, tau0 = self.take()
-            self.party.send(P1, p.held - pad)  # E_p = Δp − r_p   (h, n, L)
-            local = matmul(p.held, values.value.view(length)) + tau0  # Δp·Δv + τ0   (h, n, w)
-            (share,) = self.receive(P1, self._out_shape(p))
-            return local + share  # Δo = o − μ'
+            return self._close(self._open(p))
         weight_mask, own = self.take()
-        (e_p,) = self.receive(P0, p.shape)
-        cross = matmul(e_p, values.mask.view(length))  # E_p·d   (h, n, w)
-        cross += matmul(weight_mask, values.opened.view(length))  # + e·E_v
-        self.party.send(P0, cross + own)  # + e·d + τ1 − μ'
-        return None
+        with self.party.step("open"):
+            (e_p,) = self.receive(P0, p.shape)
+        with self.party.step("share"):
+            cross = matmul(e_p, values.mask.view(length))  # E_p·d   (h, n, w)
+            cross += matmul(weight_mask, values.opened.view(length))  # + e·E_v
+            self.party.send(P0, cross + own)  # + e·d + τ1 − μ'
+            return None
+
+    def _open(self, p: Masked) -> Tensor:
+        tau0: Tensor
+        pad, tau0 = self.take()
+        with self.party.step("open"):
+            self.party.send(P1, p.held - pad)  # E_p = Δp − r_p   (h, n, L)
+        values = self._cache.values.value.view(p.shape[2])
+        return self.domain.matmul(p.held, values) + tau0  # Δp·Δv + τ0   (h, n, w)
+
+    def _close(self, local: Tensor) -> Tensor:
+        with self.party.step("share"):
+            (share,) = self.receive(P1, tuple(local.shape))
+            return local + share  # Δo = o − μ'
+
+    @named
+    def open(self, p: Masked) -> Tensor:
+        """P0 sends E_p. Returns what `close` takes; other messages may lie between."""
+        return self._open(p)
+
+    @named
+    def close(self, local: Tensor) -> Tensor:
+        """P0: Δo, once P1's share is there."""
+        return self._close(local)

@@ -33,18 +33,14 @@ P0 sees ring-LWE samples. P1 sees c1 hidden by pk1·u + e1 (ring-LWE) and a cons
 hidden by the flood. Both are semi-honest: a query that is not a one-hot gets a linear combination
 of ids, and altered words that stay below their prime are not detected.
 
-Sources: Fan and Vercauteren, eprint 2012/144; flooding: Gentry, STOC 2009. `tenseal.sealapi` saves
-only to compressed files and has no seeded ciphertexts: P1 therefore forms e − a·s itself, and words
-enter SEAL in its uncompressed format through an anonymous memory file.
+Sources: Fan and Vercauteren, eprint 2012/144; flooding: Gentry, STOC 2009. P1 forms e − a·s itself,
+so that blanks can be made ahead and filled in; `protocols.arith.seal_format` is how words enter SEAL.
 """
 
 import os
 import secrets
-import struct
-import threading
 from dataclasses import dataclass
 from math import prod
-from typing import TypeAlias
 
 import numpy as np
 import tenseal.sealapi as seal
@@ -52,8 +48,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Words: TypeAlias = NDArray[np.uint64]
-Bytes: TypeAlias = NDArray[np.uint8]
+from protocols.arith import seal_format
+from protocols.arith.seal_context import BFV, chosen_primes, context, words_of
+from protocols.arith.seal_format import SEED_BYTES, SealFile, Words
+from protocols.arith.word_bytes import WORD_BYTES, Bytes, centred_binomial, packed, unpacked
 
 N = 4096
 PRIME_BITS = (46, 47, 16)
@@ -61,13 +59,7 @@ DATA_PRIMES = 2
 PLAIN_MODULUS = 1 << 19
 MAX_IDS = PLAIN_MODULUS
 FLOOD_BITS = 72
-NOISE_BITS = 21
-WORD_BYTES = 6
-SEED_BYTES = 64
 
-_BLAKE2XB = 1
-_MAGIC = 0xA15E
-_HEADER_BYTES = 16
 _ANY_LEVEL = (0, 0, 0, 0)
 
 
@@ -102,51 +94,37 @@ class _Ring:
     """SEAL context, and a codec between its objects and arrays of words."""
 
     def __init__(self) -> None:
-        primes = seal.CoeffModulus.Create(N, list(PRIME_BITS))
-        parms = seal.EncryptionParameters(seal.SCHEME_TYPE.BFV)
-        parms.set_poly_modulus_degree(N)
-        parms.set_coeff_modulus(primes)
-        parms.set_plain_modulus(PLAIN_MODULUS)
-        self.context = seal.SEALContext(parms, True, seal.SEC_LEVEL_TYPE.TC128)
+        primes = chosen_primes(N, PRIME_BITS)
+        self.context = context(BFV, N, primes, PLAIN_MODULUS)
         self.evaluator = seal.Evaluator(self.context)
         self.data_level = tuple(self.context.first_parms_id())
         self._levels = (self.context.last_parms_id(), self.data_level, self.context.key_parms_id())
-        self.moduli: Words = np.array([p.value() for p in primes], np.uint64)[:, None]
+        self.moduli: Words = np.array(primes, np.uint64)[:, None]
         self.q = int(self.moduli[0, 0]) * int(self.moduli[1, 0])
-        self._file = os.fdopen(os.memfd_create("seal"), "r+b", buffering=0)
-        self._path = f"/proc/self/fd/{self._file.fileno()}"
-        self._loading = threading.Lock()  # offline work may run beside online work
-
-    def _load(self, target: seal.Ciphertext, body: bytes) -> None:
-        with self._loading:
-            self._file.seek(0)
-            self._file.truncate()
-            self._file.write(_framed(body))
-            target.load(self.context, self._path)
-
-    def _members(self, words: Words, primes: int, ntt: bool, seed: bytes) -> bytes:
-        level = self._levels[primes - 1]
-        info = _framed(bytes([_BLAKE2XB]) + seed) if seed else b""
-        return struct.pack("<4QBQQQdQ", *level, ntt, 2, N, primes, 1.0, 1) + _array(words) + info
+        self._file = SealFile(self.context)
 
     def ciphertext(
         self, words: Words, *, primes: int = DATA_PRIMES, ntt: bool = False, seed: bytes = b""
     ) -> seal.Ciphertext:
         """Build a ciphertext from the words of c0 and c1, or of c0 and the seed of c1."""
         out = seal.Ciphertext()
-        self._load(out, self._members(words, primes, ntt, seed))
+        shape = (primes, N) if seed else (2, primes, N)
+        level = self._levels[primes - 1]
+        self._file.load(
+            out, seal_format.ciphertext(words.reshape(shape), level, ntt=ntt, seed=seed)
+        )
         return out
 
     def public_key(self, words: Words) -> seal.PublicKey:
         """Build a public key from its words (2, 3, N)."""
         out = seal.PublicKey()
-        self._load(out, self._members(words, len(PRIME_BITS), True, b""))
+        self._file.load(out, seal_format.ciphertext(words, self._levels[-1], ntt=True))
         return out
 
     def plaintext(self, words: Words, level: tuple[int, ...] = _ANY_LEVEL) -> seal.Plaintext:
         """Build a plaintext from N coefficients mod t, or from NTT words of the given level."""
         out = seal.Plaintext()
-        self._load(out, struct.pack("<4QQd", *level, words.size, 1.0) + _array(words))
+        self._file.load(out, seal_format.plaintext(words, level))
         return out
 
     def transformed(self, poly: Words) -> seal.Ciphertext:
@@ -155,33 +133,15 @@ class _Ring:
         self.evaluator.transform_to_ntt_inplace(out)
         return out
 
-    def unpack(self, packed: Bytes, primes: int, what: str) -> Words:
+    def unpack(self, given: Bytes, primes: int, what: str) -> Words:
         """Return words (polynomials, primes, N). Raises ValueError for one not below its prime."""
-        padded = np.zeros((packed.size // WORD_BYTES, 8), np.uint8)
-        padded[:, :WORD_BYTES] = packed.reshape(-1, WORD_BYTES)
-        words = padded.view("<u8").reshape(-1, primes, N)
-        if (words >= self.moduli[:primes]).any():
-            raise ValueError(f"{what} is corrupt: a word is not below its prime")
-        return words
-
-
-def _framed(body: bytes) -> bytes:
-    version = seal.Serialization.SEALHeader()
-    size = _HEADER_BYTES + len(body)
-    numbers = (_HEADER_BYTES, version.version_major, version.version_minor, 0, 0, size)
-    return struct.pack("<HBBBBHQ", _MAGIC, *numbers) + body
-
-
-def _array(words: Words) -> bytes:
-    return _framed(struct.pack("<Q", words.size) + words.tobytes())
-
-
-def _read(source: seal.Ciphertext, start: int, count: int) -> Words:
-    return np.fromiter(map(source.__getitem__, range(start, start + count)), np.uint64, count)
+        polynomials = given.reshape(-1, primes * N * WORD_BYTES)
+        moduli = [int(p) for p in self.moduli[:primes, 0]]
+        return unpacked(polynomials, moduli, what).view(np.uint64)
 
 
 def _pack(words: Words) -> Bytes:
-    return words.reshape(-1, 1).view(np.uint8)[:, :WORD_BYTES].reshape(-1)
+    return packed(words.reshape(-1))
 
 
 def _checked(message: Tensor, shape: tuple[int, ...], what: str) -> Bytes:
@@ -192,12 +152,8 @@ def _checked(message: Tensor, shape: tuple[int, ...], what: str) -> Bytes:
 
 
 def _noise() -> NDArray[np.int64]:
-    """Return N samples of the centred binomial distribution of 2·NOISE_BITS bits."""
-    bits = np.frombuffer(os.urandom(8 * N), np.uint64)
-    mask = np.uint64((1 << NOISE_BITS) - 1)
-    plus, minus = bits & mask, (bits >> np.uint64(NOISE_BITS)) & mask
-    noise: NDArray[np.int64] = np.bitwise_count(plus).astype(np.int64) - np.bitwise_count(minus)
-    return noise
+    """Return N samples of fresh noise."""
+    return centred_binomial(np.frombuffer(os.urandom(8 * N), np.int64))
 
 
 class Selector:
@@ -210,12 +166,12 @@ class Selector:
         self._public = seal.PublicKey()
         keys.create_public_key(self._public)
         self._decryptor = seal.Decryptor(self._ring.context, secret)
-        words = _read(secret.data(), 0, DATA_PRIMES * N)
+        words = words_of(secret.data(), 0, DATA_PRIMES * N)
         self._secret = self._ring.plaintext(words, self._ring.data_level)
 
     def public_key(self) -> Tensor:
         """Return the public key, uint8 (public_key_bytes(),)."""
-        return torch.from_numpy(_pack(_read(self._public.data(), 0, 2 * len(PRIME_BITS) * N)))
+        return torch.from_numpy(_pack(words_of(self._public.data(), 0, 2 * len(PRIME_BITS) * N)))
 
     def prepare(self, n: int) -> Bytes:
         """Encrypted zeros, made ahead of time, for one later query over `n` positions."""
@@ -256,7 +212,7 @@ class Selector:
         ring.evaluator.multiply_plain_inplace(masked, self._secret)
         noise = ring.transformed((_noise() % ring.moduli[:DATA_PRIMES].astype(np.int64)).view("u8"))
         ring.evaluator.sub_inplace(noise, masked)
-        packed = _pack(_read(noise, DATA_PRIMES * N, DATA_PRIMES * N))
+        packed = _pack(words_of(noise, DATA_PRIMES * N, DATA_PRIMES * N))
         return np.concatenate([packed, np.frombuffer(seed, np.uint8)])
 
     def _one_hot(self, position: int) -> Words:
@@ -265,7 +221,7 @@ class Selector:
         poly = np.zeros((DATA_PRIMES, N), np.uint64)
         poly[:, position] = [delta % int(p) for p in self._ring.moduli[:DATA_PRIMES, 0]]
         lifted = self._ring.transformed(poly)
-        return _read(lifted, DATA_PRIMES * N, DATA_PRIMES * N).reshape(DATA_PRIMES, N)
+        return words_of(lifted, DATA_PRIMES * N, DATA_PRIMES * N).reshape(DATA_PRIMES, N)
 
 
 @dataclass(frozen=True)
@@ -302,7 +258,7 @@ class Server:
         rows = _checked(query, query_shape(table.n), "query")
         reply = self._select(rows, table)
         self._ring.evaluator.mod_switch_to_next_inplace(reply)
-        return torch.from_numpy(_pack(np.append(_read(reply, 0, 1), _read(reply, N, N))))
+        return torch.from_numpy(_pack(np.append(words_of(reply, 0, 1), words_of(reply, N, N))))
 
     def _encode(self, chunk: NDArray[np.int64]) -> seal.Plaintext | None:
         if not chunk.any():

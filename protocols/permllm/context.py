@@ -12,8 +12,9 @@ A third key stays with P2: low bits ℓ of truncated masks. P0 could compute x m
 """
 
 import threading
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
@@ -21,12 +22,15 @@ from torch import Tensor
 from protocols.arith.prg import KEY_BYTES, Prg, Stream
 from protocols.errors import PeerError
 from protocols.party import P0, P1, P2, Party, Role
-from protocols.permllm.domain import MAX_WEIGHT_FRAC, Domain
+from protocols.permllm.domain import MAX_WEIGHT_FRAC, Domain, Ring64
 from protocols.permllm.masked_value import Masked
-from protocols.permllm.material_ledger import Ledger
+from protocols.permllm.material_ledger import Ledger, Store
 from protocols.permllm.weight_halves import Memory, in_memory
 
 NO_STEPS = range(0)
+S = TypeVar("S", bound="Step")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Pass(threading.local):
@@ -38,6 +42,7 @@ class Pass(threading.local):
     offline = True
     steps = NO_STEPS
     party: Party | None = None  # of a thread aside
+    owed: "tuple[Callable[[], object], int] | None" = None  # work, and messages to come before it
 
 
 class Context:
@@ -50,13 +55,14 @@ class Context:
         domain: Domain,
         mask_holder: Role = P1,
         memory: Memory = in_memory,
+        store: Store | None = None,
     ) -> None:
         self._party = party
         self.domain = domain
         self.mask_holder = mask_holder
         self.memory = memory
         self.role: Role = party.role
-        self.ledger = Ledger()
+        self.ledger = Ledger(store)
         self._pass = Pass()
         self._seed = seed
         self._evaluation = 0
@@ -96,6 +102,13 @@ class Context:
         self.party.send(to, torch.tensor(list(key), dtype=torch.uint8))
         return Prg(key)
 
+    @property
+    def ring(self) -> Ring64:
+        """The domain, for steps that need a ring. Raises TypeError for another."""
+        if not isinstance(self.domain, Ring64):
+            raise TypeError(f"{self.domain.name} shares are no words of a ring")
+        return self.domain
+
     def keep_pace(self) -> None:
         """P0 waits until the holder of masked weights has taken in what was sent so far, so that no
         more than a layer's is under way."""
@@ -113,6 +126,7 @@ class Context:
         integer type is a share; real numbers must be finite.
         """
         dtype = self.domain.dtype if dtype is None else dtype
+        self._pay()
         tensors = self.party.recv(source)
         if [(t.dtype, tuple(t.shape)) for t in tensors] != [(dtype, shape) for shape in shapes]:
             sent = ", ".join(_described(t.dtype, tuple(t.shape)) for t in tensors) or "nothing"
@@ -121,6 +135,19 @@ class Context:
         if dtype.is_floating_point and not all(bool(t.isfinite().all()) for t in tensors):
             raise PeerError(f"{step}: {source} sent a number that is not finite")
         return tensors
+
+    def owe(self, work: Callable[[], object], messages: int) -> None:
+        """Do `work` once `messages` more have come and the next is waited for: what no other message
+        of this thread waits for is done while it would wait."""
+        self._pass.owed = work, messages
+
+    def _pay(self) -> None:
+        if self._pass.owed is None:
+            return
+        work, messages = self._pass.owed
+        self._pass.owed = (work, messages - 1) if messages else None
+        if not messages:
+            work()
 
     @property
     def party(self) -> Party:
@@ -185,11 +212,12 @@ class Context:
         return _known(self._p2).stream(self._once(f"p2/{name}"))
 
     def truncatable_mask(
-        self, name: str, safe_bits: int, bits: int, *shape: int
+        self, name: str, safe_bits: int, bits: int | Tensor, *shape: int
     ) -> tuple[Tensor, Tensor]:
         """A mask that allows the exact truncation of |x| < 2^safe_bits by `bits` bits.
 
-        λ = m·2^bits + ℓ and ℓ at the dealer; m·2^bits and 0 at P1, good for nothing but truncation.
+        bits: of all, or int64 of each element. λ = m·2^bits + ℓ and ℓ at the dealer; m·2^bits and 0 at
+        P1, good for nothing but truncation.
         """
         domain = self.domain
         known = domain.round_mask(domain.safe_mask(self.p1p2(name), safe_bits, *shape), bits)
@@ -225,7 +253,10 @@ def _described(dtype: torch.dtype, shape: tuple[int, ...]) -> str:
 
 
 class Step:
-    """One protocol step, which runs once in the offline pass (on masks) and once online (on values)."""
+    """One protocol step, which runs once in the offline pass (on masks) and once online (on values).
+
+    On the wire (`Party.step`) it has the last part of its name: whoever walks the steps adds the rest.
+    """
 
     def __init__(self, ctx: Context, name: str) -> None:
         self.ctx = ctx
@@ -272,6 +303,17 @@ class Step:
     ) -> tuple[Tensor, ...]:
         """See `Context.receive`, which names this step."""
         return self.ctx.receive(self.name, source, *shapes, dtype=dtype)
+
+
+def named(run: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], T]:
+    """A step's method, whose messages and compute have the step's name on the wire."""
+
+    @wraps(run)
+    def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with self.party.step(self.name.rpartition("/")[2]):
+            return run(self, *args, **kwargs)
+
+    return call
 
 
 def agree_exponents(ctx: Context, exponents: Sequence[int] | None, count: int) -> list[int]:

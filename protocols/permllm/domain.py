@@ -30,14 +30,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from protocols.arith import ring
+from protocols.arith import byte_products, ring
 from protocols.arith.prg import Stream
 from protocols.permllm.options import PermLLMOptions
+from protocols.permllm.short_words import ShortWords, shift_right_logical
 
 VALUE_FRAC = 14  # smallest scale of an activation that enters a linear layer
 LINEAR_FRAC = 30  # scale of every linear layer's output, and of the residual stream
 MAX_WEIGHT_FRAC = LINEAR_FRAC - VALUE_FRAC
 WINDOW_FRAC = 16  # scale at which P1 sees permuted values, in a 32-bit window: |x| < 2^15
+_INTEGERS = {8: torch.int8, 16: torch.int16, 32: torch.int32}
 BOUND_BITS = 10  # |q|, |k|, |v|, |o| < 2^10
 SAFE_BITS = LINEAR_FRAC + BOUND_BITS  # k of the exact truncations
 
@@ -46,12 +48,27 @@ SAFE_BITS = LINEAR_FRAC + BOUND_BITS  # k of the exact truncations
 class FixedWeight:
     """A weight tensor (m, k) as P0 keeps it, and its bias (m,) at LINEAR_FRAC.
 
-    Ring64: weight ≈ values · 2^−frac. Float32: the weight itself, |weight| < 2^(15 − frac).
+    Ring64: weight ≈ scales · values · 2^−frac, with one whole number, int64 (m,), for each row, or none;
+    int16 values as `byte_products.turn` has them. Float32: the weight itself, |weight| < 2^(15 − frac).
     """
 
     values: Tensor
     frac: int
     bias: Tensor
+    scales: Tensor | None = None
+
+    def rows(self, lo: int, hi: int, dtype: torch.dtype) -> Tensor:
+        """Rows lo to hi as shares' numbers of type `dtype`, or of a smaller one."""
+        rows = self.values[lo:hi]
+        if rows.dtype == torch.int16:
+            return byte_products.turn(rows)
+        if self.scales is None:
+            return rows
+        return rows.to(dtype) * self.scales[lo:hi, None].to(dtype)
+
+    def scaled(self, product: Tensor) -> Tensor:
+        """A product with `values`, (n, m), as one with the weight."""
+        return product if self.scales is None else product * self.scales.to(product.dtype)
 
 
 class Domain(ABC):
@@ -79,11 +96,11 @@ class Domain(ABC):
         """A mask that allows exact truncation of any |x| < 2^bits."""
 
     @abstractmethod
-    def round_mask(self, mask: Tensor, bits: int) -> Tensor:
+    def round_mask(self, mask: Tensor, bits: int | Tensor) -> Tensor:
         """m·2^bits: the part of a truncated mask that P1 knows."""
 
     @abstractmethod
-    def low_bits(self, stream: Stream, bits: int, *shape: int) -> Tensor:
+    def low_bits(self, stream: Stream, bits: int | Tensor, *shape: int) -> Tensor:
         """Uniform in [0, 2^bits): ℓ or ρ."""
 
     @abstractmethod
@@ -117,7 +134,8 @@ class Domain(ABC):
 
     @abstractmethod
     def quantize(self, weight: Tensor, bias: Tensor | None, bits: int) -> FixedWeight:
-        """A real weight (m, k) in at most `bits` bits, scaled by a power of two."""
+        """A real weight (m, k) in at most `bits` bits, scaled by a power of two; in 8 bits each row by
+        a whole number besides."""
 
     @abstractmethod
     def linear(self, weight: Tensor, x: Tensor) -> Tensor:
@@ -138,7 +156,7 @@ class Domain(ABC):
         return FixedWeight(self.encode(gain, frac).reshape(-1, 1), frac, b)
 
 
-class Ring64(Domain):
+class Ring64(ShortWords, Domain):
     """Fixed point in Z_2^64."""
 
     name = "ring64"
@@ -164,11 +182,11 @@ class Ring64(Domain):
         unsafe = (mask >= -(1 << bits)) & (mask < (1 << bits))
         return mask ^ (unsafe.to(torch.int64) << 63)
 
-    def round_mask(self, mask: Tensor, bits: int) -> Tensor:
+    def round_mask(self, mask: Tensor, bits: int | Tensor) -> Tensor:
         """λ without its low bits. A safe mask stays safe where bits < k."""
         return mask & -(1 << bits)
 
-    def low_bits(self, stream: Stream, bits: int, *shape: int) -> Tensor:
+    def low_bits(self, stream: Stream, bits: int | Tensor, *shape: int) -> Tensor:
         """The low bits of 32-bit words: bits ≤ 32."""
         return stream.int32(*shape).to(torch.int64) & ((1 << bits) - 1)
 
@@ -178,13 +196,13 @@ class Ring64(Domain):
 
     def truncate_mask(self, mask: Tensor, bits: int) -> Tensor:
         """λ >> bits."""
-        return _shift_right_logical(mask, bits) if bits else mask
+        return shift_right_logical(mask, bits) if bits else mask
 
     def truncate_value(self, delta: Tensor, bits: int) -> Tensor:
         """(Δ >> bits) − 2^(64 − bits) + 1."""
         if bits == 0:
             return delta
-        return _shift_right_logical(delta, bits) - ((1 << (64 - bits)) - 1)
+        return shift_right_logical(delta, bits) - ((1 << (64 - bits)) - 1)
 
     def window_mask(self, mask: Tensor, shift: int) -> Tensor:
         """(λ >> shift) mod 2^32."""
@@ -203,20 +221,31 @@ class Ring64(Domain):
         return window.to(torch.int64) << bits
 
     def quantize(self, weight: Tensor, bias: Tensor | None, bits: int) -> FixedWeight:
-        """Round to int16 or int32 at the largest scale that fits, at most 2^MAX_WEIGHT_FRAC."""
-        limit = (1 << (bits - 1)) - 1
+        """Round to int16 or int32 at the largest scale that fits, at most 2^MAX_WEIGHT_FRAC; to int8 at
+        the same, divided by the least whole number for which a row fits."""
+        limit = (1 << (max(bits, 16) - 1)) - 1
         largest = _largest(weight)
         frac = _fitting_frac(largest, limit)
         if largest * 2.0**frac > limit:
             raise ValueError(f"a weight of magnitude {largest:g} does not fit {bits} bits")
-        values = torch.empty(weight.shape, dtype=torch.int16 if bits <= 16 else torch.int32)
-        for row, out in zip(torch.split(weight, 1024), torch.split(values, 1024), strict=True):
-            out.copy_((row * 2.0**frac).round_())
+        values = torch.empty(weight.shape, dtype=_INTEGERS[bits])
+        scales = torch.ones(weight.shape[0], dtype=torch.int64) if bits == 8 else None
+        for lo in range(0, len(weight), 512):
+            rows = weight[lo : lo + 512] * 2.0**frac
+            if scales is not None:
+                scales[lo : lo + 512] = (rows.abs().amax(1) / 127).ceil().clamp(min=1)
+                rows /= scales[lo : lo + 512, None]
+            values[lo : lo + 512] = rows.round_()
+        if bits == 16:
+            values ^= byte_products.TURN
         zeros = torch.zeros(weight.shape[0], dtype=torch.int64)
-        return FixedWeight(values, frac, zeros if bias is None else self.encode(bias, LINEAR_FRAC))
+        encoded = zeros if bias is None else self.encode(bias, LINEAR_FRAC)
+        return FixedWeight(values, frac, encoded, scales)
 
     def linear(self, weight: Tensor, x: Tensor) -> Tensor:
         """Exact modulo 2^64, or 2^32 for int32 x."""
+        if weight.dtype in (torch.int8, torch.int16):
+            return byte_products.linear(weight, x)
         return ring.linear(weight, x)
 
     def matmul_t(self, x: Tensor, w: Tensor) -> Tensor:
@@ -255,11 +284,11 @@ class Float32(Domain):
         """The same: there is no truncation."""
         return self.mask(stream, *shape)
 
-    def round_mask(self, mask: Tensor, bits: int) -> Tensor:
+    def round_mask(self, mask: Tensor, bits: int | Tensor) -> Tensor:
         """Nothing to do."""
         return mask
 
-    def low_bits(self, stream: Stream, bits: int, *shape: int) -> Tensor:
+    def low_bits(self, stream: Stream, bits: int | Tensor, *shape: int) -> Tensor:
         """None: there is no truncation."""
         return torch.zeros(shape)
 
@@ -313,10 +342,6 @@ class Float32(Domain):
 def domain_of(options: PermLLMOptions) -> Domain:
     """The domain that the options ask for."""
     return Float32(options.mask_scale) if options.domain == "float32" else Ring64()
-
-
-def _shift_right_logical(x: Tensor, bits: int) -> Tensor:
-    return (x >> bits) & ((1 << (64 - bits)) - 1)
 
 
 def _largest(weight: Tensor) -> float:

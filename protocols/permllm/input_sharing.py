@@ -6,11 +6,11 @@
 Cached rows k, v of earlier tokens arrive the same way, and P0 opens E = Δ − r to P1 at once, as it
 would have done when they were computed (`attention`).
 
-| from | to | what | payload | hop |
-|---|---|---|---|---|
-| P1 | P0 | x − λ | 8·n (4·n) | 1 |
-| P1 | P0 | k − b, v − d | 16·h·L·w | 1 |
-| P0 | P1 | E_k, E_v | 16·h·L·w | 2 |
+| from | to | what | name | payload | hop |
+|---|---|---|---|---|---|
+| P1 | P0 | x − λ | input | 8·n (4·n) | 1 |
+| P1 | P0 | k − b, v − d | past | 16·h·L·w | 1 |
+| P0 | P1 | E_k, E_v | past | 16·h·L·w | 2 |
 """
 
 import torch
@@ -19,8 +19,8 @@ from torch import Tensor
 from protocols.arith.prg import Stream
 from protocols.party import P0, P1, P2
 from protocols.permllm.attention import Cache, Cached
-from protocols.permllm.context import Context, Step
-from protocols.permllm.domain import SAFE_BITS, VALUE_FRAC
+from protocols.permllm.context import Context, Step, named
+from protocols.permllm.domain import SAFE_BITS
 from protocols.permllm.masked_value import Masked
 
 
@@ -41,6 +41,7 @@ class Input(Step):
             self.keep_each(mask)
         return Masked(shape, self._frac, mask)
 
+    @named
     def online(self, x: Tensor | None) -> Masked:
         """Δ at P0. P1 passes x, float64 of the step's shape."""
         if self.role == P1:
@@ -49,6 +50,23 @@ class Input(Step):
             (mask,) = self.take()
             self.party.send(P0, self._encode(x) - mask)  # Δ = x − λ
             return Masked(self._shape, self._frac, None)
+        return self._received()
+
+    @named
+    def online_ones(self, places: list[int] | None) -> Masked:
+        """The same for rows of zeros but for a 1 each, at `places`, which P1 passes: one-hots of a long
+        prompt are large, and so are made in the masks' own type, and in their place."""
+        if self.role == P1:
+            if places is None:
+                raise RuntimeError("P1 must give its input")
+            (mask,) = self.take()
+            delta = mask.neg_()
+            delta[torch.arange(len(places)), torch.tensor(places)] += self._encode(torch.ones(()))
+            self.party.send(P0, delta)  # Δ = x − λ
+            return Masked(self._shape, self._frac, None)
+        return self._received()
+
+    def _received(self) -> Masked:
         (delta,) = self.receive(P1, self._shape, dtype=self._dtype)
         return Masked(self._shape, self._frac, delta)
 
@@ -78,7 +96,7 @@ class NarrowInput(Input):
 
 
 class CachedRows(Step):
-    """Fill a layer's cache with rows (h, L, w) that P1 holds in the clear, at VALUE_FRAC."""
+    """Fill a layer's cache with rows (h, L, w) that P1 holds in the clear."""
 
     def __init__(self, ctx: Context, name: str, cache: Cache, length: int) -> None:
         super().__init__(ctx, name)
@@ -97,6 +115,7 @@ class CachedRows(Step):
     def _draw(self, stream: Stream) -> Tensor:
         return self.domain.mask(stream, *self._shape)
 
+    @named
     def share(self, k: Tensor | None, v: Tensor | None) -> None:
         """P1 passes k and v, float64 (h, L, w)."""
         cached = (self._cache.keys, self._cache.values)
@@ -118,4 +137,4 @@ class CachedRows(Step):
             rows.opened.extend(new)
 
     def _hidden(self, x: Tensor, rows: Cached) -> Tensor:
-        return self.domain.encode(x, VALUE_FRAC) - rows.mask.view(self._length)
+        return self.domain.encode(x, rows.frac) - rows.mask.view(self._length)

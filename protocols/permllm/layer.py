@@ -25,12 +25,15 @@ activations.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from protocols.errors import OutOfRange
 from protocols.party import P0, P1
 from protocols.permllm.attention import Cache, Scores, WeightedSum
+from protocols.permllm.attention_tiles import AttentionTiles, tiles_of
 from protocols.permllm.context import Context, agree_exponents
 from protocols.permllm.domain import LINEAR_FRAC, VALUE_FRAC, WINDOW_FRAC, Domain, FixedWeight
 from protocols.permllm.linear import Diagonal, Linear
@@ -39,7 +42,7 @@ from protocols.permllm.permuted_functions import Permuted
 from protocols.permllm.rotary import Rotary, Tables
 from protocols.transformer.reference import gelu, layer_norm, rms_norm
 from protocols.transformer.spec import TransformerSpec
-from protocols.transformer.weights import LayerWeights, Norm, fold
+from protocols.transformer.weights import LayerWeights, Norm, folded_matrices, layer_shapes
 
 PROBABILITY_FRAC = 16  # scale of softmax outputs
 LONG, LONG_PROBABILITY_FRAC = 256, 22  # and of those over more keys: they are small
@@ -78,15 +81,10 @@ class LayerLinears:
     ) -> None:
         self._ctx = ctx
         self._spec = spec
-        self._weights = weights
-        d, inner = spec.d_model, spec.d_ff * (2 if spec.gated else 1)
-        shapes = {
-            "qkv": (d + 2 * spec.d_kv, d),
-            "out": (d, d),
-            "up": (inner, d),
-            "down": (d, spec.d_ff),
-        }
-        fixed = {} if weights is None else _quantized(spec, weights, ctx.domain, weight_bits)
+        # Of the weights these alone are kept: matrices in float32 are twice what they are as integers.
+        self._norms = None if weights is None else (weights.attn_norm, weights.ffn_norm)
+        d = spec.d_model
+        fixed = {} if weights is None else _quantized(name, spec, weights, ctx.domain, weight_bits)
         self._matrices: dict[str, Linear] = {
             key: Linear(
                 ctx,
@@ -95,7 +93,7 @@ class LayerLinears:
                 fixed.get(key),
                 None if shares is None else shares._matrices[key],
             )
-            for key, shape in shapes.items()
+            for key, shape in layer_shapes(spec).items()
         }
         self.qkv, self.out, self.up, self.down = self._matrices.values()
         self.gains: list[Diagonal] = [
@@ -112,15 +110,13 @@ class LayerLinears:
         self._set_gains()
         for step in (*self._matrices.values(), *self.gains):
             step.prepare()
-        self._weights = None
+        self._norms = None
 
     def _set_gains(self) -> None:
         """The residual branch's gains share the input of the linear layer that follows the norm;
         those of BERT's last norm stand alone."""
         before = (self.qkv, self.up) if self._spec.norm_first else (self.up, None)
-        norms: tuple[Norm | None, Norm | None] = (None, None)
-        if self._weights is not None:
-            norms = (self._weights.attn_norm, self._weights.ffn_norm)
+        norms: tuple[Norm | None, Norm | None] = self._norms or (None, None)
         for gain, linear, norm in zip(self.gains, before, norms, strict=bool(self.gains)):
             gain.frac = VALUE_FRAC if linear is None else linear.frac
             if norm is not None:
@@ -134,6 +130,11 @@ def fixed_gains(domain: Domain, norm: Norm, scale: float, frac: int) -> FixedWei
     return domain.gains(norm.gain.double() * scale, bias, frac)
 
 
+def probability_frac(length: int) -> int:
+    """Scale of the softmax of `length` scores."""
+    return LONG_PROBABILITY_FRAC if length > LONG else PROBABILITY_FRAC
+
+
 class TransformerLayer:
     """One layer's steps at one role."""
 
@@ -143,14 +144,19 @@ class TransformerLayer:
         self._ctx = ctx
         self._spec = spec
         self._linears = linears
-        self.cache = Cache(spec.n_kv_heads or spec.n_heads, spec.d_head, ctx.domain.dtype)
+        self.cache = self._new_cache()
         self._norm1 = Permuted(ctx, f"{name}/norm1", self._normalize, NORM_WINDOW_FRAC)
         self._norm2 = Permuted(ctx, f"{name}/norm2", self._normalize, NORM_WINDOW_FRAC)
         self._softmax = Permuted(ctx, f"{name}/softmax", self._probabilities, hidden=HIDDEN)
         self._activate = Permuted(ctx, f"{name}/activation", self._activation)
-        self._rotary = Rotary(ctx, f"{name}/rotary", spec) if spec.rotary else None
+        dropped = VALUE_FRAC - self.cache.key_frac
+        self._rotary = Rotary(ctx, f"{name}/rotary", spec, dropped) if spec.rotary else None
         self._scores = Scores(ctx, f"{name}/scores", self.cache)
         self._sum = WeightedSum(ctx, f"{name}/sum", self.cache)
+        self._tiles = AttentionTiles(ctx, f"{name}/tiles", self.cache, self._probabilities, HIDDEN)
+
+    def _new_cache(self) -> Cache:
+        return Cache(self._spec.kv_heads, self._spec.d_head, self._ctx.domain.dtype)
 
     def prepare(self) -> None:
         """The linear layers' part."""
@@ -172,8 +178,11 @@ class TransformerLayer:
             n2 = self._normed(self._norm2, y, lin.gains[1].in_frac)
             return lin.gains[1](n2, truncated)
         n1 = self._normed(self._norm1, x, lin.qkv.in_frac)
-        h = self._residual(0, x, n1) + self._attention(n1, tokens)
-        n2 = self._normed(self._norm2, h, lin.up.in_frac)
+        return self._after_attention(self._residual(0, x, n1) + self._attention(n1, tokens))
+
+    def _after_attention(self, h: Masked) -> Masked:
+        """Norm 2 and the feed-forward block, of a family whose norms stand first."""
+        n2 = self._normed(self._norm2, h, self._linears.up.in_frac)
         return self._residual(1, h, n2) + self._feed_forward(n2)
 
     def _residual(self, which: int, x: Masked, normed: Masked) -> Masked:
@@ -185,9 +194,7 @@ class TransformerLayer:
 
     def _attention(self, x: Masked, tokens: Tokens) -> Masked:
         """Every step sees the keys of its own and earlier steps: so they go one after the other."""
-        extra = LINEAR_FRAC - VALUE_FRAC
-        qkv = self._ctx.truncate(self._linears.qkv(x, extra), extra)
-        q, k, v = self._positioned(qkv, tokens)
+        q, k, v = self._positioned(*self._projected(x), tokens)
         n = x.shape[0] // len(self._ctx.steps)
         rows = []
         for at in self._ctx.each_step():
@@ -195,26 +202,47 @@ class TransformerLayer:
             rows.append(self._attend(own[0], own[1], own[2], tokens.prefix))
         return self._linears.out(Masked.cat(rows, dim=0))
 
+    def _projected(self, x: Masked) -> tuple[Masked, Masked]:
+        """q and k (n, heads + kv heads, d_head), not yet rotated, and v (n, kv heads, d_head)."""
+        extra = LINEAR_FRAC - VALUE_FRAC
+        return self._split(self._ctx.truncate(self._linears.qkv(x, extra), extra))
+
+    def _split(self, qkv: Masked) -> tuple[Masked, Masked]:
+        heads, kv_heads = self._spec.n_heads, self.cache.heads
+        rows = qkv.reshape(qkv.shape[0], heads + 2 * kv_heads, self._spec.d_head)
+        return rows.narrow(1, 0, heads + kv_heads), rows.narrow(1, heads + kv_heads, kv_heads)
+
     def _attend(self, q: Masked, k: Masked, v: Masked, prefix: int) -> Masked:
         """One step: q (heads, n, d_head), k and v (kv heads, n, d_head) → o (n, d_model)."""
         heads, n, width = q.shape
+        length = self.cache.seen(self._ctx.offline_pass) + n
+        tiles = tiles_of(self._spec, n, length, prefix)
+        if len(tiles) > 1:
+            frac = probability_frac(length)
+            hide = partial(self._hide_future, prefix=prefix)
+            extra = self._surplus(frac)
+            return self._merged(self._tiles((q, k, v), tiles, hide, frac, VALUE_FRAC, extra))
         grouped = (k.shape[0], heads // k.shape[0] * n)  # query heads that share a key head
         scores = self._scores(q.reshape(*grouped, width), k, v)
-        length = scores.shape[2]
         scores = self._hide_future(scores.reshape(heads, n, length), prefix)
-        frac = LONG_PROBABILITY_FRAC if length > LONG else PROBABILITY_FRAC
+        frac = probability_frac(length)
         p = self._softmax([scores], frac, rows=heads * n).reshape(*grouped, length)
-        extra = frac + VALUE_FRAC - self._linears.out.in_frac
-        o = self._sum(p, VALUE_FRAC, extra).reshape(heads, n, width)
-        return self._ctx.truncate(o.transpose(0, 1).reshape(n, heads * width), extra)
+        return self._merged(self._sum(p, VALUE_FRAC, self._surplus(frac)).reshape(heads, n, width))
 
-    def _positioned(self, qkv: Masked, tokens: Tokens) -> list[Masked]:
+    def _surplus(self, frac: int) -> int:
+        """Bits that o has too many, where p is at scale `frac`."""
+        return frac + VALUE_FRAC - self._linears.out.in_frac
+
+    def _merged(self, o: Masked) -> Masked:
+        """(heads, n, d_head) → (n, d_model), truncated to what W_out takes."""
+        heads, n, width = o.shape
+        merged = o.transpose(0, 1).reshape(n, heads * width)
+        return self._ctx.truncate(merged, o.frac - self._linears.out.in_frac)
+
+    def _positioned(self, q_k: Masked, v: Masked, tokens: Tokens) -> list[Masked]:
         """q (heads, n, d_head), k and v (kv heads, n, d_head); q and k rotated where the family
         does."""
-        n, width = qkv.shape[0], self._spec.d_head
         heads, kv_heads = self._spec.n_heads, self.cache.heads
-        rows = qkv.reshape(n, heads + 2 * kv_heads, width)
-        q_k, v = rows.narrow(1, 0, heads + kv_heads), rows.narrow(1, heads + kv_heads, kv_heads)
         if self._rotary is not None and tokens.tables is not None:
             q_k = self._rotary(q_k, tokens.tables)
         parts = q_k.narrow(1, 0, heads), q_k.narrow(1, heads, kv_heads), v
@@ -253,18 +281,14 @@ class TransformerLayer:
 
 
 def _quantized(
-    spec: TransformerSpec, weights: LayerWeights, domain: Domain, bits: int
+    name: str, spec: TransformerSpec, weights: LayerWeights, domain: Domain, bits: int
 ) -> dict[str, FixedWeight]:
-    """P0's matrices, norms folded into the matrix that follows them."""
-    norm1, norm2 = weights.attn_norm, weights.ffn_norm
-    folds = {
-        "qkv": (norm1 if spec.norm_first else None, weights.qkv),
-        "out": (None, weights.out),
-        "up": (norm2 if spec.norm_first else norm1, weights.up),
-        "down": (None, weights.down),
-    }
+    """P0's matrices, norms folded into the matrix that follows them. Raises OutOfRange."""
     fixed = {}
-    for key, (norm, linear) in folds.items():
-        folded = fold(norm, linear)
-        fixed[key] = domain.quantize(folded.weight, folded.bias, bits)
+    for key, folded in folded_matrices(spec, weights):
+        try:
+            fixed[key] = domain.quantize(folded.weight, folded.bias, bits)
+        except ValueError as error:
+            remedy = "; system.weight_bits=32 has room for it" if bits < 32 else ""
+            raise OutOfRange(f"{name}/{key}: {error}{remedy}") from None
     return fixed

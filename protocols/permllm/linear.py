@@ -16,18 +16,20 @@ truncated P1 knows m alone; the dealer takes ℓ from w1.
 | offline | P1 | P0 | (W − U)·λx + w1 − λy | 8·n·m | 2 |
 
 P0 learns W·λx − λy (λy hides it); P1 learns W − U and w1 (U and w0 hide them); P2 learns λx, λy.
-Shapes: W (m, k) at scale 2^frac, x (n, k) at LINEAR_FRAC − frac, y (n, m) at LINEAR_FRAC.
-A diagonal layer y = g∘x + b is the same with W = diag(g). A narrow layer works on windows (4 bytes
-an element), for inputs that arrive as such. Source: PermLLM, section 3, in masked form.
+W is what P0 rounded its weights to: integers, or with weight_bits=8 bytes times one whole number a
+row, by which P0 multiplies the product of the bytes. Shapes: W (m, k) at scale 2^frac, x (n, k) at
+LINEAR_FRAC − frac, y (n, m) at LINEAR_FRAC. A diagonal layer y = g∘x + b is the same with W =
+diag(g). A table takes one-hots; a narrow one works on windows (4 bytes an element), for inputs that
+arrive as such. Source: PermLLM, section 3, in masked form.
 """
 
 import torch
 from torch import Tensor
 
-from protocols.arith.native import HAS_TILES
+from protocols.arith import tiles
 from protocols.arith.prg import Stream
 from protocols.party import P0, P1, P2
-from protocols.permllm.context import Context, Step
+from protocols.permllm.context import Context, Step, named
 from protocols.permllm.domain import BOUND_BITS, LINEAR_FRAC, MAX_WEIGHT_FRAC, FixedWeight
 from protocols.permllm.masked_value import Masked
 from protocols.permllm.weight_halves import (
@@ -40,6 +42,8 @@ from protocols.permllm.weight_halves import (
     StoredTiles,
     row_blocks,
 )
+
+Cut = int | Tensor  # bits
 
 
 class Linear(Step):
@@ -80,7 +84,7 @@ class Linear(Step):
         holder = self.ctx.mask_holder
         if self.role == P0:
             for (lo, hi), mask in zip(row_blocks(*self.shape), self._drawn().blocks(), strict=True):
-                self.party.send(holder, self._weights.values[lo:hi] - mask)
+                self.party.send(holder, self._weights.rows(lo, hi, mask.dtype) - mask)
             return
         if self.role != holder:
             self._half = self._drawn()
@@ -91,15 +95,26 @@ class Linear(Step):
             store.put(lo, rows)
         self._origin._store = self._half = store
 
-    def __call__(self, x: Masked, truncated: int = 0) -> Masked:
-        """x (n, k) → y (n, m); |y| < 2^BOUND_BITS where `truncated` bits will be cut from it."""
+    @named
+    def __call__(self, x: Masked, truncated: Cut = 0) -> Masked:
+        """x (n, k) → y (n, m); |y| < 2^BOUND_BITS where `truncated` bits will be cut from it (int64
+        (m,): of each column)."""
         if x.frac != self.in_frac:
             raise ValueError(f"{self.name}: input at scale {x.frac}, expected {self.in_frac}")
         shape = (x.shape[0], self.shape[0])
         half = self._offline(x, shape, truncated) if self.ctx.offline_pass else self._online(x)
         return Masked(shape, self.out_frac, half)
 
-    def _offline(self, x: Masked, shape: tuple[int, int], truncated: int) -> Tensor | None:
+    def raw(self, x: Masked) -> Masked:
+        """Wx for an x at any scale, at the sum of the scales: what is to be scaled by a number that P1
+        finds elsewhere. Raises ValueError where there is a bias."""
+        if self.role == P0 and bool(self._weights.bias.any()):
+            raise ValueError(f"{self.name} has a bias, which does not scale with its input")
+        shape = (x.shape[0], self.shape[0])
+        half = self._offline(x, shape, 0) if self.ctx.offline_pass else self._online(x)
+        return Masked(shape, x.frac + self.frac, half)
+
+    def _offline(self, x: Masked, shape: tuple[int, int], truncated: Cut) -> Tensor | None:
         if self.role == P0:
             (correction,) = self.receive(P1, shape, dtype=self._dtype)
             w0 = self._mask(self.ctx.p0p2(self.name), *shape)
@@ -115,9 +130,9 @@ class Linear(Step):
             self.party.send(P0, product + w1 - out)  # (W − U)·λx + w1 − λy
         return out
 
-    def _out_mask(self, shape: tuple[int, int], truncated: int) -> tuple[Tensor, Tensor]:
+    def _out_mask(self, shape: tuple[int, int], truncated: Cut) -> tuple[Tensor, Tensor]:
         """λy, and ℓ at the dealer."""
-        if truncated:
+        if isinstance(truncated, Tensor) or truncated:
             safe_bits = self.out_frac + BOUND_BITS
             return self.ctx.truncatable_mask(self.name, safe_bits, truncated, *shape)
         out = self._mask(self.ctx.p1p2(self.name), *shape)
@@ -128,7 +143,8 @@ class Linear(Step):
             return None
         bracket: Tensor
         (bracket,) = self.take()
-        return self._apply(self._weights.values, x.held) + bracket  # Δy = W·Δx + [W·λx − λy] + b
+        product = self._apply(self._weights.values, x.held)
+        return self._weights.scaled(product) + bracket  # Δy = W·Δx + [W·λx − λy] + b
 
     @property
     def _weights(self) -> FixedWeight:
@@ -157,7 +173,7 @@ class Linear(Step):
 
     def _new_store(self) -> Stored:
         """For W − U."""
-        if self._tiled and HAS_TILES:
+        if self._tiled and tiles.KERNELS:
             return StoredTiles(self.ctx.memory, self.shape, self._dtype)
         return StoredRows(self.ctx.memory, self.shape, self._dtype, self._apply)
 
@@ -197,13 +213,17 @@ class Diagonal(Linear):
         return False
 
 
-class NarrowLinear(Linear):
-    """y = Wx on windows: x at scale 0, y at the weights' own scale."""
+class Table(Linear):
+    """y = Wx for x at scale 0, y at the weights' own scale."""
 
     @property
     def out_frac(self) -> int:
         """The weights' scale: x has none."""
         return self.frac
+
+
+class NarrowTable(Table):
+    """The same on windows."""
 
     @property
     def _dtype(self) -> torch.dtype:

@@ -4,15 +4,25 @@ Masks and pads are one-time: a second message under one of them would tell P0 th
 secrets. So every piece is gone once it is taken, and a step's material is burnt when its online pass
 begins, before its first message, whether it succeeds or not. What an answer that ended early leaves
 over is discarded with its evaluation.
+
+A long prompt leaves much: large pieces may go to files (`protocols.on_disk`) until they are taken.
 """
 
+from collections.abc import Callable
 from typing import Any
+
+from torch import Tensor
+
+Store = Callable[[Tensor], Tensor]  # the same tensor, elsewhere
+STORED_BYTES = 1 << 20  # and more: pieces that are worth a file
 
 
 class Ledger:
     """One role's material of the current evaluation."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: Store | None = None) -> None:
+        """store: where large tensors go; None: they stay in memory."""
+        self._store = store
         self._kept: dict[tuple[int, str], tuple[Any, ...]] = {}
         self._dealt: set[int] = set()
         self._burnt: set[int] = set()
@@ -46,10 +56,18 @@ class Ledger:
         was kept under that name: it would be lost."""
         if (step, name) in self._kept:
             raise RuntimeError(f"{name} has material for step {step} already")
-        self._kept[step, name] = pieces
+        self._kept[step, name] = tuple(map(self._placed, pieces))
 
     def take(self, step: int, name: str) -> tuple[Any, ...]:
         """What was kept, which is then gone. Raises RuntimeError where there is nothing."""
         if (step, name) not in self._kept:
             raise RuntimeError(f"{name} has no material for step {step}: it is burnt or never was")
         return self._kept.pop((step, name))
+
+    def _placed(self, piece: Any) -> Any:
+        if self._store is None:
+            return piece
+        if isinstance(piece, list):
+            return [self._placed(part) for part in piece]
+        large = isinstance(piece, Tensor) and piece.nbytes >= STORED_BYTES
+        return self._store(piece) if large else piece

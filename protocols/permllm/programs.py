@@ -7,25 +7,32 @@ from typing import assert_never
 import torch
 from torch import Tensor
 
+from protocols.errors import Unsupported
 from protocols.expected_answer import apply_nonlinear
 from protocols.inputs import argmax_input, layer_input, linear_input, nonlinear_input
 from protocols.party import P0, P1
 from protocols.permllm.context import Context, agree_exponents
 from protocols.permllm.domain import LINEAR_FRAC, WINDOW_FRAC
+from protocols.permllm.fused_layer import transformer_layer
 from protocols.permllm.generation import GenerationProgram
 from protocols.permllm.input_sharing import CachedRows, Input, NarrowInput
-from protocols.permllm.layer import LayerLinears, Tokens, TransformerLayer
+from protocols.permllm.layer import LayerLinears, Tokens
 from protocols.permllm.linear import Linear
 from protocols.permllm.masked_value import Masked
+from protocols.permllm.options import Lookups, PermLLMOptions
 from protocols.permllm.permuted_functions import Permuted
 from protocols.permllm.program import Program
 from protocols.permllm.token_selection import Selection
-from protocols.sampling import Picker
+from protocols.token_sampling import Picker
 from protocols.transformer.rotary import rotary_tables
 from protocols.transformer.weights import synthetic_layer, synthetic_linear
 from protocols.workload import (
+    NO_CIPHERTEXT,
+    NO_HEAD,
     ROW_OPS,
     Argmax,
+    Attention,
+    Bootstrapping,
     Generation,
     Layer,
     Nonlinear,
@@ -41,17 +48,17 @@ DEFAULT_FRAC = 16
 
 
 class ArgmaxProgram(Program):
-    """Share → permute → reveal to P1 → select → BFV → index at P1: 4 hops."""
+    """Share → permute → reveal to P1 → select → look up → index at P1: 4 hops."""
 
-    def __init__(self, ctx: Context, workload: Argmax, seed: int) -> None:
+    def __init__(self, ctx: Context, workload: Argmax, seed: int, lookup: Lookups) -> None:
         super().__init__(ctx, seed)
         self._input = NarrowInput(ctx, "input", (workload.n,), WINDOW_FRAC)
-        self._selection = Selection(ctx, "select")
+        self._selection = Selection(ctx, "select", workload.n, lookup)
         self._values = argmax_input(workload.n, seed) if self.owns_input else None
         self._index: int | None = None
 
     def prepare(self) -> None:
-        """BFV keys."""
+        """Keys of the lookup."""
         self._selection.prepare()
 
     def offline(self, step: int) -> None:
@@ -59,7 +66,7 @@ class ArgmaxProgram(Program):
         self._selection.offline(self._input.offline())
 
     def online(self, step: int) -> None:
-        """Four hops: x − λ, π(x), Enc(one-hot), Enc(index)."""
+        """Four hops: x − λ, π(x), query, index."""
         self._index = self._selection.online(self._input.online(self._values), Picker(Sampling()))
 
     def output(self) -> tuple[Tensor, ...]:
@@ -124,13 +131,15 @@ class NonlinearProgram(SharedOutput):
 class LinearProgram(SharedOutput):
     """One linear layer: no message online."""
 
-    def __init__(self, ctx: Context, workload: LinearWork, seed: int, weight_bits: int) -> None:
+    def __init__(
+        self, ctx: Context, workload: LinearWork, seed: int, options: PermLLMOptions
+    ) -> None:
         shape = (workload.d_out, workload.d_in)
         super().__init__(ctx, seed, Input(ctx, "input", (workload.n, workload.d_in), LINEAR_FRAC))
         fixed = None
         if self.owns_weights:
             plain = synthetic_linear(*shape, seed)
-            fixed = ctx.domain.quantize(plain.weight, plain.bias, weight_bits)
+            fixed = ctx.domain.quantize(plain.weight, plain.bias, options.weight_bits)
         self._linear = Linear(ctx, "linear", shape, fixed)
         self._workload = workload
 
@@ -151,15 +160,15 @@ class LinearProgram(SharedOutput):
 
 
 class LayerProgram(SharedOutput):
-    """One transformer layer: 12 hops."""
+    """One transformer layer."""
 
-    def __init__(self, ctx: Context, workload: Layer, seed: int, weight_bits: int) -> None:
+    def __init__(self, ctx: Context, workload: Layer, seed: int, options: PermLLMOptions) -> None:
         spec, past = workload.spec, workload.kv_len - workload.q_len
         shape = (workload.q_len, spec.d_model)
         super().__init__(ctx, seed, Input(ctx, "input", shape, LINEAR_FRAC))
         weights = synthetic_layer(spec, seed) if self.owns_weights else None
-        linears = LayerLinears(ctx, "layer", spec, weights, weight_bits)
-        self._layer = TransformerLayer(ctx, "layer", spec, linears)
+        linears = LayerLinears(ctx, "layer", spec, weights, options.weight_bits)
+        self._layer = transformer_layer(ctx, "layer", spec, linears, options)
         self._rows = CachedRows(ctx, "past", self._layer.cache, past)
         positions = torch.arange(past, workload.kv_len)
         self._tokens = Tokens(rotary_tables(spec, positions) if spec.rotary else None)
@@ -186,33 +195,38 @@ class LayerProgram(SharedOutput):
         self._rows.share(given.past_k, given.past_v)
 
     def _compute(self, x: Masked) -> Masked:
-        return self._layer(x, self._tokens)
+        with self.ctx.party.step("layer"):
+            return self._layer(x, self._tokens)
 
 
 def program(
     workload: Workload,
     ctx: Context,
     seed: int,
-    weight_bits: int,
+    options: PermLLMOptions,
     user: UserInput | None,
 ) -> Program:
     """The program of one role for `workload`."""
     match workload:
         case Argmax():
-            return ArgmaxProgram(ctx, workload, seed)
+            return ArgmaxProgram(ctx, workload, seed, options.selection)
         case Nonlinear():
             return NonlinearProgram(ctx, workload, seed)
         case LinearWork():
-            return LinearProgram(ctx, workload, seed, weight_bits)
+            return LinearProgram(ctx, workload, seed, options)
+        case Attention():
+            raise Unsupported(NO_HEAD)
         case Layer():
-            return LayerProgram(ctx, workload, seed, weight_bits)
+            return LayerProgram(ctx, workload, seed, options)
         case Generation():
-            return GenerationProgram(ctx, workload, seed, weight_bits, user)
+            return GenerationProgram(ctx, workload, seed, options, user)
+        case Bootstrapping():
+            raise Unsupported(NO_CIPHERTEXT)
         case _:
             assert_never(workload)
 
 
-def answer_frac(workload: Nonlinear | LinearWork | Layer) -> int:
+def answer_frac(workload: Nonlinear | LinearWork | Attention | Layer) -> int:
     """Scale of the shared answer."""
     if isinstance(workload, Nonlinear):
         return OUTPUT_FRAC.get(workload.op, DEFAULT_FRAC)

@@ -13,23 +13,16 @@ in a file that has no name, so that it is gone when its process ends, however it
 Whoever holds one half learns nothing of W; both together are W.
 """
 
-import mmap
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from math import prod
-from pathlib import Path
 from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from protocols.arith import tiles
 from protocols.arith.prg import Stream
 from protocols.arith.tile_kernels import ROWS
-from protocols.errors import Unsupported
 
 Product = Callable[[Tensor, Tensor], Tensor]  # weight (rows, k), x (n, k) → (n, rows)
 Draw = Callable[[Stream, int], Tensor]  # the next so many rows of a mask
@@ -83,7 +76,7 @@ class DrawnRows:
 
 
 class DrawnTiles:
-    """A uniform mask over the ring, as the tile unit reads it (`protocols.arith.tiles`)."""
+    """A uniform mask over the ring, in tiles (`protocols.arith.tiles`)."""
 
     def __init__(self, key: bytes, shape: tuple[int, int], dtype: torch.dtype) -> None:
         self._mask, self._shape = tiles.Mask(key, *shape, dtype), shape
@@ -116,7 +109,7 @@ class StoredRows:
 
 
 class StoredTiles:
-    """W − U as the tile unit reads it (`protocols.arith.tiles`)."""
+    """W − U in tiles (`protocols.arith.tiles`)."""
 
     def __init__(self, memory: Memory, shape: tuple[int, int], dtype: torch.dtype) -> None:
         tiled = tiles.tiled_shape(*shape, dtype.itemsize)
@@ -136,26 +129,3 @@ class StoredTiles:
 def in_memory(size: int) -> Tensor:
     """`size` bytes, uint8."""
     return torch.zeros(size, dtype=torch.uint8)
-
-
-class OnDisk:
-    """Memory that is a file in a folder, readable by its owner alone and without a name.
-
-    The kernel frees its space when the process ends, by a kill as well: nothing is left to remove.
-    """
-
-    def __init__(self, folder: str, total: int) -> None:
-        """Raises Unsupported for no folder, or one whose disk has no room for `total` bytes."""
-        if not Path(folder).is_dir():
-            raise Unsupported(f"store_dir={folder} is no folder: name one that exists")
-        if total > (free := shutil.disk_usage(folder).free):
-            text = f"masked weights take {total / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
-            raise Unsupported(f"store_dir={folder}: {text}: name a folder on a larger disk")
-        self._folder = folder
-
-    def __call__(self, size: int) -> Tensor:
-        """`size` bytes, uint8, zero. Raises OSError where the disk has no room for them."""
-        with tempfile.TemporaryFile(dir=self._folder) as file:  # mode 0600
-            os.posix_fallocate(file.fileno(), 0, size)
-            pages = mmap.mmap(file.fileno(), size)
-        return torch.from_numpy(np.frombuffer(pages, np.uint8))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from protocols.transformer.model import ModelWeights, positions, visible_prefix
+from protocols.transformer.plain_sequence import PlainSequence
 from protocols.transformer.reference import Cache, apply_linear, apply_norm, layer_forward
 from protocols.transformer.spec import TransformerSpec
 from protocols.transformer.weights import LayerWeights, Linear
@@ -16,8 +17,8 @@ LayerProgress = Callable[[int, int], None]
 _KEEP_BYTES = 1 << 30  # layers of models up to this size are made once instead of at every pass
 
 
-class PlainModel:
-    """One sequence through one model. `progress(done, n_layers)` is called after each layer.
+class PlainModel(PlainSequence):
+    """In float64. `progress(done, n_layers)` is called after each layer.
 
     Holds the vocabulary tables in float32, and the layers if they are small; others are made or read
     again at each pass, one at a time.
@@ -40,23 +41,15 @@ class PlainModel:
         self._length = 0
         self._prompt_len = 0
 
-    def step(self, tokens: Sequence[int]) -> Tensor:
-        """Logits, float64 (vocab,), after the last of `tokens`: first the prompt, then one at a time.
+    @property
+    def _has_head(self) -> bool:
+        return self._head is not None
 
-        Raises ValueError for a family without a head, and for tokens or positions that the model
-        does not have.
-        """
-        if self._head is None:
-            raise ValueError(f"{self._spec.family} has no head: it encodes")
-        last = self._run(tokens)[-1:]
+    def _scored(self, x: Tensor) -> Tensor:
+        assert self._head is not None
         if self._weights.final_norm is not None:
-            last = apply_norm(self._weights.final_norm, last)
-        return apply_linear(self._head, last)[0]
-
-    def encode(self, tokens: Sequence[int]) -> Tensor:
-        """The last layer's output for a sequence of its own, float64 (n, d_model)."""
-        self.reset()
-        return self._run(tokens)
+            x = apply_norm(self._weights.final_norm, x)
+        return apply_linear(self._head, x)
 
     def greedy(self, prompt: Sequence[int], new_tokens: int) -> tuple[list[int], Tensor]:
         """The `new_tokens` likeliest tokens, and the logits of each, float64 (new_tokens, vocab)."""
@@ -100,9 +93,13 @@ class PlainModel:
         return x if norm is None else apply_norm(norm, x)
 
 
+def layers_held(layer_bytes: int, n_layers: int) -> int:
+    """How many layers of so many bytes each a `PlainModel` holds at once."""
+    return n_layers if layer_bytes * n_layers <= _KEEP_BYTES else 1
+
+
 def _kept(layers: Sequence[LayerWeights]) -> Sequence[LayerWeights]:
-    first = layers[0]
-    return list(layers) if _bytes(first) * len(layers) <= _KEEP_BYTES else layers
+    return list(layers) if layers_held(_bytes(layers[0]), len(layers)) > 1 else layers
 
 
 def _bytes(layer: LayerWeights) -> int:

@@ -7,10 +7,11 @@ logarithms and cosines behind `torch.randn` change with the instruction set.
 """
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor, empty
+from torch import Tensor, empty, ones
 
 from protocols.transformer.spec import TransformerSpec
 
@@ -64,6 +65,32 @@ def fold(norm: Norm | None, linear: Linear) -> Linear:
         moved = linear.weight @ norm.bias
         bias = moved if bias is None else bias + moved
     return Linear(linear.weight * norm.gain, bias)
+
+
+def folded_matrices(spec: TransformerSpec, weights: LayerWeights) -> Iterator[tuple[str, Linear]]:
+    """The four matrices by name, each with the gain and bias of the norm that stands before it; folded one
+    after the other, as they are asked for."""
+    norm1, norm2 = weights.attn_norm, weights.ffn_norm
+    yield "qkv", fold(norm1 if spec.norm_first else None, weights.qkv)
+    yield "out", weights.out
+    yield "up", fold(norm2 if spec.norm_first else norm1, weights.up)
+    yield "down", weights.down
+
+
+def layer_shapes(spec: TransformerSpec) -> dict[str, tuple[int, int]]:
+    """Outputs and inputs of the four matrices."""
+    d, inner = spec.d_model, spec.d_ff * (2 if spec.gated else 1)
+    return {"qkv": (d + 2 * spec.d_kv, d), "out": (d, d), "up": (inner, d), "down": (d, spec.d_ff)}
+
+
+def scaled_rows(linear: Linear, rows: int, factor: float) -> Linear:
+    """The first `rows` outputs times `factor`."""
+    if factor == 1.0:
+        return linear
+    scale = ones(linear.weight.shape[0])
+    scale[:rows] = factor
+    bias = None if linear.bias is None else linear.bias * scale
+    return Linear(linear.weight * scale[:, None], bias)
 
 
 def public_stream(*words: object) -> np.random.SFC64:

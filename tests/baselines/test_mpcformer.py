@@ -1,6 +1,5 @@
 """MPCFormer's primitives: exactness, accuracy over their ranges, failure probabilities, costs."""
 
-from collections.abc import Callable
 from typing import Any, Literal
 
 import pytest
@@ -9,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from baselines.mpcformer import (
+from baselines.additive import (
     a2b,
     approx,
     beaver,
@@ -19,61 +18,22 @@ from baselines.mpcformer import (
     product_truncation,
     truncate,
 )
-from baselines.mpcformer.context import Context
-from baselines.mpcformer.encoding import decode, encode
-from baselines.mpcformer.exponential import exponential
-from baselines.mpcformer.functions import function
-from baselines.mpcformer.norm import inverse_of, normalize
-from baselines.mpcformer.options import Approx, Settings
-from baselines.mpcformer.reciprocal import OUT_FRAC, positive_reciprocal
-from baselines.mpcformer.softmax import WEIGHT_FRAC, softmax
-from protocols.in_process_party import MemoryParty, run_parties
-from protocols.party import P0, P1, P2, ROLES
+from baselines.additive.context import Context
+from baselines.additive.encoding import decode, encode
+from baselines.additive.exponential import exponential
+from baselines.additive.functions import function, function_cost
+from baselines.additive.norm import inverse_of, normalize
+from baselines.additive.options import Approx
+from baselines.additive.reciprocal import OUT_FRAC, positive_reciprocal
+from baselines.additive.softmax import WEIGHT_FRAC, softmax
+from baselines.mpcformer.options import Settings
+from tests.additive import LOCAL, ULP, Protocol, play
 
-Protocol = Callable[..., Tensor]
 Truncation = Literal["local", "exact"]
-LOCAL, EXACT = Settings(), Settings(truncation="exact")
+EXACT = Settings(truncation="exact")
 BOTH = pytest.mark.parametrize("chosen", [LOCAL, EXACT], ids=["local", "exact"])
-ULP = 2.0**-16
 ANY_INT64 = st.integers(-(2**63), 2**63 - 1)
 FEW = settings(max_examples=12, deadline=None)
-
-
-def play(
-    protocol: Protocol, *secrets: Tensor, chosen: Settings = LOCAL, seed: int = 5
-) -> tuple[Tensor, primitive_costs.Cost]:
-    """What the shares of `protocol(ctx, *shares)` add up to, and what it cost."""
-
-    def walk(party: MemoryParty) -> tuple[Tensor, MemoryParty]:
-        ctx = Context(party, seed, chosen)
-        with party.phase("prepare"):
-            ctx.establish()
-        with party.phase("offline"):
-            ctx.begin_offline()
-            result = protocol(ctx, *[x.to("meta") for x in secrets])
-        with party.phase("online"):
-            ctx.begin_online()
-            if party.role != P2:
-                result = protocol(ctx, *shares(secrets, party.role == P0))
-                ctx.end_online()
-        return result, party
-
-    played = run_parties(dict.fromkeys(ROLES, walk))
-    (zero, first), (one, second), (_, dealer) = (played[role] for role in (P0, P1, P2))
-    sent = [party.counters.of("online")[0].sent for party in (first, second)]
-    words = {traffic.payload_bytes // 8 for to in sent for traffic in to.values()} or {0}
-    assert len(words) == 1, "both parties send the same"
-    hops = max(party.counters.of("online")[0].depth for party in (first, second))
-    dealt = sum(t.payload_bytes for t in dealer.counters.of("offline")[0].sent.values()) // 8
-    return zero + one, primitive_costs.Cost(words.pop(), hops, dealt)
-
-
-def shares(secrets: tuple[Tensor, ...], first: bool) -> list[Tensor]:
-    """Uniform shares: a mask, or the rest."""
-    generator = torch.Generator().manual_seed(9)
-    low, high = -(2**63), 2**63 - 1
-    masks = [torch.randint(low, high, x.shape, generator=generator) for x in secrets]
-    return [m if first else x - m for x, m in zip(secrets, masks, strict=True)]
 
 
 def off_by(got: Tensor, value: Tensor, bits: int) -> Tensor:
@@ -177,11 +137,11 @@ def test_functions_are_their_approximation(name: str, chosen: Settings, data: An
     drawn = data.draw(st.lists(st.floats(low, high), min_size=1, max_size=20))
     x = encode(torch.cat([torch.tensor([*drawn, low, high, 0.0]), torch.linspace(low, high, 200)]))
     chosen = Settings("exact", truncation=chosen.truncation)
-    wanted = function(name, "exact")
+    wanted = function(name, Settings("exact"))
     got, cost = play(wanted.protocol, x, chosen=chosen)
     error = (decode(got, wanted.out_frac) - wanted.plain(decode(x))).abs()
     assert float(error.max()) <= 4 * ULP
-    assert cost == primitive_costs.function(chosen, name, tuple(x.shape))
+    assert cost == function_cost(name, chosen, tuple(x.shape))
 
 
 @BOTH
@@ -192,9 +152,9 @@ def test_reciprocal(chosen: Settings, drawn: list[float]) -> None:
     ends = [1 / 512, 250.0, 1.0]
     x = encode(torch.cat([torch.tensor([*drawn, *ends]), torch.linspace(1 / 512, 250, 200)]))
     x = torch.cat([x, -x])
-    got, cost = play(function("reciprocal", "exact").protocol, x, chosen=chosen)
+    got, cost = play(function("reciprocal", Settings("exact")).protocol, x, chosen=chosen)
     assert float((decode(got) - approx.reciprocal(decode(x))).abs().max()) <= 4 * ULP
-    assert cost == primitive_costs.function(chosen, "reciprocal", tuple(x.shape))
+    assert cost == function_cost("reciprocal", chosen, tuple(x.shape))
 
 
 def test_outside_their_ranges_functions_stay_their_approximation() -> None:
@@ -256,12 +216,12 @@ PUBLISHED: dict[str, tuple[Protocol, int, int]] = {
     "less than zero": (compare.less_than_zero, 1728, 8),
     "eq": (compare.is_zero, 832, 7),
     "ReLU": (compare.relu, 1856, 9),
-    "exp": (function("exp", "exact").protocol, 512, 8),
-    "reciprocal": (function("reciprocal", "exact").protocol, 4416, 38),
+    "exp": (function("exp", Settings("exact")).protocol, 512, 8),
+    "reciprocal": (function("reciprocal", Settings("exact")).protocol, 4416, 38),
     "positive reciprocal": (positive_reciprocal, 2432, 28),
-    "inverse square root": (function("rsqrt", "exact").protocol, 1472, 17),
-    "sigmoid": (function("sigmoid", "exact").protocol, 3008, 23),
-    "tanh": (function("tanh", "exact").protocol, 3008, 23),
+    "inverse square root": (function("rsqrt", Settings("exact")).protocol, 1472, 17),
+    "sigmoid": (function("sigmoid", Settings("exact")).protocol, 3008, 23),
+    "tanh": (function("tanh", Settings("exact")).protocol, 3008, 23),
 }
 
 

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from baselines.mpcformer.functions import function
+from baselines.additive.functions import function
 from baselines.mpcformer.options import Settings
 from baselines.mpcformer.system import MPCFormer
 from protocols.errors import Unsupported
 from protocols.expected_answer import answer
-from protocols.sampling import Picker
+from protocols.token_sampling import Picker
 from protocols.transformer.spec import Family, TransformerSpec
 from protocols.workload import Argmax, Generation, Layer, Sampling, UserInput
 from tests.play import FAMILIES, SEED, play, relative, small
@@ -53,7 +53,7 @@ def test_the_papers_layer() -> None:
 def test_a_comparison_is_of_fixed_point() -> None:
     """A value that rounds to 0 is not negative."""
     x = torch.tensor([-(2.0**-18), -(2.0**-16), 0.0], dtype=torch.float64)
-    assert function("comparison", "exact").plain(x).tolist() == [0.0, 1.0, 0.0]
+    assert function("comparison", Settings("exact")).plain(x).tolist() == [0.0, 1.0, 0.0]
 
 
 def test_what_cannot_be_run_says_why() -> None:

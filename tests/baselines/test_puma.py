@@ -5,10 +5,10 @@ import torch
 
 from baselines.puma.cost import Cost, one_round, rotation
 from baselines.puma.memory_limit import weight_bytes
+from baselines.puma.options import PumaOptions
 from baselines.puma.system import Puma
 from protocols.errors import Unsupported
 from protocols.expected_answer import answer
-from protocols.options import NoOptions
 from protocols.party import P0, P1, P2, ROLES
 from protocols.system import PhaseCost
 from protocols.transformer.spec import Family, TransformerSpec
@@ -28,7 +28,7 @@ def test_hidden_states_of_bert_reach_the_user_alone() -> None:
     prompt = (3, 199, 0, 17)
     workload = Generation(small("bert"), len(prompt), 0)
     played = play(Puma, workload, user=UserInput(prompt))
-    right = Puma.plain_model(workload, SEED, NoOptions()).encode(prompt)
+    right = Puma.plain_model(workload, SEED, PumaOptions()).encode(prompt)
     assert relative(played.answers[1][0], right) <= 1e-3
     assert played.parts[0][0][P0] == played.parts[0][0][P2] == ()
 
@@ -56,13 +56,13 @@ def test_what_puma_cannot_do() -> None:
     huge = TransformerSpec("huge", "glm", 28, 65536, 32, 262144, 130528, 2048)
     for workload in (Generation(huge, 4, 1), Layer(huge, 1, 1)):
         with pytest.raises(Unsupported, match="GB"):
-            Puma.check(workload, NoOptions())
+            Puma.check(workload, PumaOptions())
     with pytest.raises(Unsupported, match="no protocol"):
-        Puma.check(Nonlinear("cosine", (3,)), NoOptions())  # type: ignore[arg-type]
+        Puma.check(Nonlinear("cosine", (3,)), PumaOptions())  # type: ignore[arg-type]
     user = UserInput(sampling=Sampling(temperature=1.0))
     with pytest.raises(Unsupported, match="sample"):
-        Puma.check(Generation(small("gpt2"), 3, 1), NoOptions(), user)
-    Puma.check(Argmax(100_000), NoOptions())
+        Puma.check(Generation(small("gpt2"), 3, 1), PumaOptions(), user)
+    Puma.check(Argmax(100_000), PumaOptions())
 
 
 def test_memory_of_a_layer() -> None:

@@ -10,25 +10,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from baselines.puma import approx
 from baselines.puma.a2b_summands import to_bits, to_bits_cost
-from baselines.puma.approx import FRAC, ULP
 from baselines.puma.bit_injection import select, times_bit, times_bit_cost, to_ring, weighted_cost
 from baselines.puma.boolean import both
 from baselines.puma.compare import sign, sign_cost
 from baselines.puma.context import Context
 from baselines.puma.cost import Cost
 from baselines.puma.embedding import one_hot, one_hot_cost
-from baselines.puma.functions import FUNCTIONS
+from baselines.puma.functions import functions
 from baselines.puma.maximum import argmax, argmax_cost, row_maximum
 from baselines.puma.multiply import multiply, reshare_cost
 from baselines.puma.norm import Affine, norm, norm_cost
 from baselines.puma.round_scheduler import Running, drive, together
-from baselines.puma.share import Bits, Share, decode, encode
+from baselines.puma.share import FRAC, ULP, Bits, Share, decode, encode
 from baselines.puma.truncate import multiply_truncate, truncate, truncate_cost
 from protocols.arith.prg import Prg
 from protocols.in_process_party import MemoryParty, run_parties
 from protocols.party import ROLES
+from protocols.shares import approximations as approx
 from protocols.system import PhaseCost
 
 MIN, MAX = -(2**63), 2**63 - 1
@@ -186,7 +185,7 @@ EDGES = {
 @pytest.mark.parametrize("op", SWEEP)
 def test_elementwise_functions_over_their_range(op: str) -> None:
     """Within 4 units of the same approximation in float64, at the declared cost."""
-    function = FUNCTIONS[op]
+    function = functions()[op]
     x = encode(torch.cat([part.double() for part in [*SWEEP[op], torch.tensor(EDGES[op])]]), FRAC)
     ran = run(function.run, shared(x))
     error = decode(ran.value(), FRAC) - function.plain(decode(x, FRAC))
@@ -207,17 +206,17 @@ def test_elementwise_functions_anywhere(data: st.DataObject) -> None:
     }
     op = data.draw(st.sampled_from(sorted(domains)))
     x = encode(torch.tensor(data.draw(st.lists(domains[op], min_size=1, max_size=30))), FRAC)
-    got = decode(run(FUNCTIONS[op].run, shared(x)).value(), FRAC)
-    assert float((got - FUNCTIONS[op].plain(decode(x, FRAC))).abs().max()) <= ULPS * ULP
+    got = decode(run(functions()[op].run, shared(x)).value(), FRAC)
+    assert float((got - functions()[op].plain(decode(x, FRAC))).abs().max()) <= ULPS * ULP
 
 
 def test_functions_beyond_where_they_are_defined() -> None:
     """Small divisors and roots saturate, negative roots are 0: bounded, and no wrap."""
     tiny = torch.tensor([0.0, ULP, -ULP, 2.0**-12])
-    inverse = decode(run(FUNCTIONS["reciprocal"].run, shared(encode(tiny, FRAC))).value(), FRAC)
+    inverse = decode(run(functions()["reciprocal"].run, shared(encode(tiny, FRAC))).value(), FRAC)
     assert float(inverse.abs().max()) <= 11.7 * 2**9
     assert (inverse * torch.tensor([1, 1, -1, 1]) > 0).all()
-    roots = run(FUNCTIONS["rsqrt"].run, shared(encode(torch.tensor([0.0, ULP, -1.0]), FRAC)))
+    roots = run(functions()["rsqrt"].run, shared(encode(torch.tensor([0.0, ULP, -1.0]), FRAC)))
     values = decode(roots.value(), FRAC).tolist()
     assert 0 < values[1] <= values[0] <= 4.2 * 2**4
     assert values[2] == 0
@@ -236,10 +235,10 @@ def test_softmax(seed: int, rows: int, n: int, spread: float, hidden: bool) -> N
     if hidden:
         x[:, : n // 2] -= 2.0**20
     ring = encode(x, FRAC)
-    ran = run(FUNCTIONS["softmax"].run, shared(ring))
+    ran = run(functions()["softmax"].run, shared(ring))
     error = decode(ran.value(), FRAC) - approx.softmax(decode(ring, FRAC))
     assert float(error.abs().max()) <= ULPS * ULP
-    assert ran.cost == FUNCTIONS["softmax"].cost((rows, n)).phase()
+    assert ran.cost == functions()["softmax"].cost((rows, n)).phase()
 
 
 @few

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,19 +14,21 @@ from typing import cast
 import pytest
 import torch
 
+from protocols.arith import ring
 from protocols.arith.prg import Prg
 from protocols.errors import Unsupported
 from protocols.in_process_party import MemoryParty, run_parties
+from protocols.on_disk import OnDisk
 from protocols.party import P0, P1, P2, ROLES, Party, Role
+from protocols.permllm import material_ledger
 from protocols.permllm.context import Context
 from protocols.permllm.domain import Ring64
 from protocols.permllm.masked_value import Masked
 from protocols.permllm.material_ledger import Ledger
-from protocols.permllm.offline_batches import batches, step_bytes
+from protocols.permllm.offline_batches import MATERIAL_BYTES, batches, step_bytes
 from protocols.permllm.options import PermLLMOptions
 from protocols.permllm.permuted_functions import Revealed
 from protocols.permllm.system import PermLLM
-from protocols.permllm.weight_halves import OnDisk
 from protocols.workload import Generation, Layer, Linear, Workload, steps
 from tests.play import SEED, declared, play, small
 
@@ -55,7 +58,7 @@ def test_the_default_batch_shrinks_where_material_is_large() -> None:
     sizes = [max(map(len, batches(Generation(spec, n, 65), PermLLMOptions()))) for n in (8, 4000)]
     assert sizes[0] == 32
     assert 1 <= sizes[1] < 32
-    assert sizes[1] * step_bytes(spec, 4065) <= 3 << 29
+    assert sizes[1] * step_bytes(spec, 4065) <= MATERIAL_BYTES
 
 
 def walked(work: Workload, options: PermLLMOptions, then: list[tuple[str, int]]) -> None:
@@ -149,19 +152,24 @@ WORKS: list[Workload] = [
 
 
 @pytest.mark.parametrize("work", WORKS, ids=lambda work: type(work).__name__)
-def test_wherever_the_masked_weights_lie_answers_and_costs_are_right(
-    work: Workload, tmp_path: Path
+def test_wherever_masked_weights_and_material_lie_answers_and_costs_are_right(
+    work: Workload, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At P1 or P2, in memory or on disk, where no name is left."""
-    right = play(PermLLM, work).answers[-1]
+    monkeypatch.setattr(material_ledger, "STORED_BYTES", 1)
+    exact = play(PermLLM, work).answers[-1]
+    rounded = play(PermLLM, work, PermLLMOptions(weight_bits=8)).answers[-1]
     disk = {"weights_store": "disk", "store_dir": str(tmp_path)}
     for options in (
         PermLLMOptions(mask_holder="dealer"),
         PermLLMOptions(**disk),  # type: ignore[arg-type]
         PermLLMOptions(mask_holder="dealer", **disk),  # type: ignore[arg-type]
+        PermLLMOptions(mask_holder="dealer", weight_bits=8, **disk),  # type: ignore[arg-type]
+        PermLLMOptions(material_store="disk", store_dir=str(tmp_path)),
     ):
         played = play(PermLLM, work, options)
         assert played.cost == declared(PermLLM, work, options)
+        right = rounded if options.weight_bits == 8 else exact
         for got, want in zip(played.answers[-1], right, strict=True):
             assert torch.allclose(got, want, rtol=1e-3, atol=1e-3)
     assert list(tmp_path.iterdir()) == []
@@ -235,7 +243,7 @@ def test_a_store_is_readable_by_its_owner_alone_and_gone_after_a_kill(tmp_path: 
     """A process that is killed leaves no file, and its space is free again."""
     code = (
         "import os, sys\n"
-        "from protocols.permllm.weight_halves import OnDisk\n"
+        "from protocols.on_disk import OnDisk\n"
         "memory = OnDisk(sys.argv[1], 0)(1 << 20)\n"
         "memory[:] = 7\n"
         "line = next(l for l in open('/proc/self/maps') if sys.argv[1] in l)\n"
@@ -266,6 +274,7 @@ def test_a_store_without_room_says_so_before_it_is_used(tmp_path: Path) -> None:
     [
         ({"offline_batch": 0}, "offline_batch"),
         ({"weights_store": "disk"}, "store_dir"),
+        ({"material_store": "disk"}, "store_dir"),
         ({"store_dir": "here"}, "store_dir"),
         ({"mask_holder": "dealer", "domain": "float32"}, "mask_holder"),
     ],
@@ -298,10 +307,16 @@ def test_memory_grows_with_what_is_kept() -> None:
     assert total(distinct, PermLLMOptions()) > 60
     assert 14 < total(distinct, disk) < 24
     assert total(replace(tied, prompt_len=2000), PermLLMOptions()) > 60
+    both = replace(disk, material_store="disk")
+    assert total(replace(tied, prompt_len=512, new_tokens=1), both) < 24
+    gpt2 = replace(small("gpt2"), n_layers=12, d_model=768, n_heads=12, d_ff=3072, vocab=50257)
+    assert total(Generation(gpt2, 2048, 1), both) < 24 < total(Generation(gpt2, 2048, 1), disk)
     stored = PermLLM.needs(distinct, disk)[P1]
     assert (stored.folder, 49 < stored.disk_bytes / 1e9 < 60) == ("/tmp", True)
     at_dealer = PermLLM.needs(tied, PermLLMOptions(mask_holder="dealer"))
     assert at_dealer[P2].memory_bytes > 10e9 > at_dealer[P1].memory_bytes
+    whole, half = (PermLLM.needs(distinct, replace(disk, weight_bits=b))[P0] for b in (16, 8))
+    assert 5.9 < (whole.memory_bytes - half.memory_bytes) / 1e9 < 7.5  # a byte a weight
 
 
 def test_a_store_without_room_is_refused_before_anything_is_sent(
@@ -317,7 +332,7 @@ def test_a_store_without_room_is_refused_before_anything_is_sent(
     with pytest.raises(Unsupported, match="is no folder"):
         build(P1, tmp_path / "none")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
-    with pytest.raises(Unsupported, match="masked weights take"):
+    with pytest.raises(Unsupported, match="GB are needed"):
         build(P1, tmp_path)
     build(P0, tmp_path)
     build(P2, tmp_path)
@@ -335,6 +350,30 @@ def test_offline_ahead_changes_neither_tokens_nor_counts(family: str, size: int)
     assert ahead.cost == alone.cost == declared(PermLLM, work, options)
     for one, other in zip(ahead.answers, alone.answers, strict=True):
         assert [int(step[0]) for step in one] == [int(step[0]) for step in other]
+
+
+def test_only_the_offline_pass_leaves_cores_to_the_other_party(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On one core it shows nothing: there every phase has one thread."""
+    used: dict[str, set[int]] = {"begin_offline": set(), "begin_online": set()}
+
+    def noted(name: str) -> None:
+        begin = getattr(Context, name)
+
+        def note(ctx: Context, steps: object) -> None:
+            used[name].add(ring.threads())
+            begin(ctx, steps)
+
+        monkeypatch.setattr(Context, name, note)
+
+    monkeypatch.setattr(PermLLM, "offline_threads", 1)
+    for name in used:
+        noted(name)
+    acts = [(phase, step) for step in range(2) for phase in ("offline", "online")]
+    walked(Generation(small("gpt2"), 3, 2), PermLLMOptions(), acts)
+    with ThreadPoolExecutor(1) as pool:  # a thread of its own, as each party has
+        assert used == {"begin_offline": {1}, "begin_online": {pool.submit(ring.threads).result()}}
 
 
 @pytest.mark.parametrize("last", [0, 1, 2, 4])

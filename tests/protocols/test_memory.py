@@ -163,6 +163,41 @@ def test_listeners_hear_every_event_and_times_add_up() -> None:
     assert all(a.t_ns + a.wall_ns == b.t_ns for a, b in pairwise(parts))
 
 
+def test_steps_name_what_is_done_inside_and_end_compute_for_observers_alone() -> None:
+    heard: list[Event] = []
+    observed: list[Event] = []
+
+    def p0(party: MemoryParty) -> None:
+        for listeners in ([], [observed.append]):
+            with party.observed_by(*listeners), party.phase("online"):
+                with party.step("layer 3"):
+                    with pytest.raises(ZeroDivisionError), party.step("broken"):
+                        raise ZeroDivisionError
+                    with party.step("softmax/reveal"):
+                        party.send("P1", X)
+                party.send("P1", X)
+
+    def p1(party: MemoryParty) -> None:
+        for _ in range(2):
+            with party.phase("online"):
+                party.recv("P0")
+                party.recv("P0")
+
+    run_parties({"P0": p0, "P1": p1}, listeners={"P0": [heard.append]})
+    inside, plain = "layer 3/softmax/reveal", heard[: -len(observed)]
+    assert [(e.kind, e.label) for e in plain[1:]] == [
+        *(("compute", inside), ("send", inside)),
+        *(("compute", ""), ("send", ""), ("compute", ""), ("phase_end", "")),
+    ]
+    assert heard[-len(observed) :] == observed
+    computed = [e.label for e in observed if e.kind == "compute"]
+    broken = ["layer 3/broken", "layer 3"]
+    assert computed == ["", "layer 3", *broken, inside, inside, "layer 3", "", ""]
+    parts = [event for event in observed if event.kind in ("compute", "send")]
+    assert all(a.t_ns + a.wall_ns == b.t_ns for a, b in pairwise(parts))
+    assert sum(event.cpu_ns for event in parts) == observed[-1].cpu_ns
+
+
 def test_start_run_begins_phases_anew() -> None:
     barrier = threading.Barrier(2)
 

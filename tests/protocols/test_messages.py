@@ -29,13 +29,26 @@ LAYER = [
 STEPS: dict[Workload, set[str]] = {
     Layer(GLM, 2, 3): {"keys", "weight exponents", "input", "past", *(f"layer/{s}" for s in LAYER)},
     Generation(GLM, 2, 1): {
-        *("keys", "weight exponents", "embedding", "embedding/onehot"),
-        *("final/norm", "head", "select", *(f"layer0/{s}" for s in LAYER)),
+        *("keys", "weight exponents", "embedding/table", "embedding/onehot"),
+        *("head/norm", "head/matrix", "select", *(f"layer0/{s}" for s in LAYER)),
     },
     Generation(BERT, 2, 0): {
-        *("keys", "weight exponents", "embedding", "embedding/onehot", "embedding/norm"),
-        *("embedding/gain", "hidden states", *(f"layer0/{s}" for s in LAYER if s != "rotary")),
+        *("keys", "weight exponents", "embedding/table", "embedding/onehot"),
+        *(
+            "embedding/norm",
+            "embedding/gain",
+            "hidden states",
+            *(f"layer0/{s}" for s in LAYER if s != "rotary"),
+        ),
     },
+}
+LLAMA = TransformerSpec("llama", "llama", 1, 16, 2, 32, 20, 64, n_kv_heads=1)
+FUSED = PermLLMOptions(variant="fused", refresh="bounded", refresh_slots=2)
+FUSED_WORK = Generation(LLAMA, 2, 3)  # the last step deals two slots of four
+FUSED_STEPS = {
+    *("keys", "weight exponents", "embedding/table", "embedding/onehot"),
+    *("head/norm", "head/matrix", "select", "choice"),
+    *(f"layer0/{s}" for s in LAYER if s not in ("gain0", "gain1")),
 }
 Message = tuple[Role, Role, int]  # from, to, how many there were before it
 
@@ -49,7 +62,7 @@ def wrong_type(tensor: Tensor) -> Tensor:
     return tensor.to(torch.int32 if tensor.dtype == torch.int64 else torch.int64)
 
 
-def messages(work: Workload) -> dict[Message, str]:
+def messages(work: Workload, options: Any = None) -> dict[Message, str]:
     """All messages of one evaluation, and the step that received each."""
     found: dict[Message, str] = {}
     counts: Counter[tuple[Role, Role]] = Counter()
@@ -57,12 +70,13 @@ def messages(work: Workload) -> dict[Message, str]:
 
     def listen(self: Context, step: str, source: Role, *args: Any, **named: Any) -> Any:
         pair = (source, self.role)
+        tensors = receive(self, step, source, *args, **named)  # after what was owed before it
         found[*pair, counts[pair]] = step
         counts[pair] += 1
-        return receive(self, step, source, *args, **named)
+        return tensors
 
     with patch.object(Context, "receive", listen):
-        play(PermLLM, work, evaluations=1)
+        play(PermLLM, work, options, evaluations=1)
     return found
 
 
@@ -87,12 +101,20 @@ def play_spoiled(work: Workload, message: Message, spoil: Any, options: Any = No
     "work", STEPS, ids=lambda work: f"{work.spec.family} {type(work).__name__}"
 )
 def test_a_message_of_another_shape_or_type_ends_the_run_by_name(work: Workload) -> None:
-    received = messages(work)
-    assert set(received.values()) == STEPS[work]
+    check_every_message(work, None, STEPS[work])
+
+
+def test_a_message_of_a_step_in_fewer_hops_ends_the_run_by_name() -> None:
+    check_every_message(FUSED_WORK, FUSED, FUSED_STEPS)
+
+
+def check_every_message(work: Workload, options: Any, steps: set[str]) -> None:
+    received = messages(work, options)
+    assert set(received.values()) == steps
     for number, (message, step) in enumerate(received.items()):
         spoil = (wrong_shape, wrong_type)[number % 2]
         with pytest.raises(PeerError, match=rf"^{re.escape(step)}: {message[0]} sent ") as error:
-            play_spoiled(work, message, spoil)
+            play_spoiled(work, message, spoil, options)
         assert "\n" not in str(error.value)
 
 
@@ -102,7 +124,8 @@ def test_a_message_with_a_value_out_of_range_ends_the_run_by_name() -> None:
     exponents = next(m for m, step in received.items() if step == "weight exponents")
     with pytest.raises(PeerError, match=r"^weight exponents: P0 sent one outside 0\.\.16"):
         play_spoiled(work, exponents, lambda told: told + 17)
-    key, _, query, reply = (m for m, step in received.items() if step == "select" and "P2" not in m)
+    selecting = sorted(m for m, step in received.items() if step == "select" and "P2" not in m)
+    _, reply, key, query = selecting  # from P0, from P1
     for message in (key, query, reply):
         with pytest.raises(PeerError, match=r"^select: \w.* a word is not below its prime"):
             play_spoiled(work, message, lambda words: words | 255)
@@ -114,4 +137,4 @@ def test_a_number_that_is_not_finite_ends_the_run_by_name() -> None:
         m for m, step in messages(work).items() if step == "layer/norm2" and m[1] == "P1"
     )
     with pytest.raises(PeerError, match=r"^layer/norm2: P2 sent a number that is not finite"):
-        play_spoiled(work, message, lambda sent: sent * torch.inf, PermLLMOptions("float32"))
+        play_spoiled(work, message, lambda sent: sent * torch.inf, PermLLMOptions(domain="float32"))

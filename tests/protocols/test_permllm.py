@@ -1,5 +1,6 @@
 """PermLLM on checkpoints, with a user's own prompt and sampling, and what keeps its masks safe."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -11,15 +12,27 @@ from protocols.arith.prg import Prg
 from protocols.in_process_party import MemoryParty
 from protocols.permllm.context import Context
 from protocols.permllm.domain import Ring64
+from protocols.permllm.options import PermLLMOptions
 from protocols.permllm.system import PermLLM
 from protocols.transformer.plain_model import PlainModel
 from protocols.workload import Generation, Sampling, UserInput
 from tests.play import play, relative, small
 
+PAPER, FULL = PermLLMOptions(), PermLLMOptions(variant="fused")
+VARIANTS = {
+    "paper": PAPER,
+    "full": FULL,
+    "bounded": replace(FULL, refresh="bounded", refresh_slots=4),
+    "scores": replace(FULL, refresh="scores"),
+    "paper, ot": replace(PAPER, selection="ot"),
+    "bounded, ot": replace(FULL, refresh="bounded", refresh_slots=4, selection="ot"),
+}
 
+
+@pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
 def test_a_checkpoint_generates_what_transformers_generates(
-    family: str, request: pytest.FixtureRequest
+    family: str, variant: str, request: pytest.FixtureRequest
 ) -> None:
     """32 greedy tokens of a real checkpoint, under PermLLM and by transformers' own `generate`."""
     folder: Path = request.getfixturevalue(f"{family}_checkpoint")
@@ -32,13 +45,15 @@ def test_a_checkpoint_generates_what_transformers_generates(
         torch.tensor([prompt]), do_sample=False, min_new_tokens=32, max_new_tokens=32
     )
     work = Generation(check(folder), len(prompt), 32, checkpoint=str(folder))
-    played = play(PermLLM, work, evaluations=1, user=UserInput(tuple(prompt)))
+    user = UserInput(tuple(prompt))
+    played = play(PermLLM, work, VARIANTS[variant], evaluations=1, user=user)
     assert [int(step[0]) for step in played.answers[0]] == out[0, len(prompt) :].tolist()
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("family", ["bert", "chatglm"])
 def test_a_checkpoint_computes_what_its_plaintext_computes(
-    family: str, request: pytest.FixtureRequest
+    family: str, variant: str, request: pytest.FixtureRequest
 ) -> None:
     """BERT's hidden states; ChatGLM's tokens, with its two positions and its visible prompt."""
     folder: Path = request.getfixturevalue(f"{family}_checkpoint")
@@ -48,7 +63,8 @@ def test_a_checkpoint_computes_what_its_plaintext_computes(
     work = Generation(check(folder), len(prompt), new, checkpoint=str(folder))
     if family == "bert":
         prompt = (5, 17, 40, 8, 9)
-    played = play(PermLLM, work, evaluations=1, user=UserInput(prompt)).answers[0]
+    user = UserInput(prompt)
+    played = play(PermLLM, work, VARIANTS[variant], evaluations=1, user=user).answers[0]
     plain = PlainModel(work.spec, load(folder))
     if new:
         assert [int(step[0]) for step in played] == plain.greedy(prompt, new)[0]

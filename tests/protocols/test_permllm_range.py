@@ -1,7 +1,7 @@
 """What PermLLM shows to P1, and how large values may be: right, or refused by name."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 from unittest.mock import patch
 
 import pytest
@@ -17,6 +17,7 @@ from protocols.permllm.context import Context
 from protocols.permllm.domain import VALUE_FRAC
 from protocols.permllm.layer import HIDDEN
 from protocols.permllm.masked_value import Masked
+from protocols.permllm.options import PermLLMOptions
 from protocols.permllm.permuted_functions import Revealed
 from protocols.permllm.system import PermLLM
 from protocols.transformer import reference
@@ -72,26 +73,35 @@ def with_large_output(layer: LayerWeights, value: float) -> LayerWeights:
     return replace(layer, down=replace(layer.down, bias=bias))
 
 
+@pytest.mark.parametrize("variant", ["paper", "fused"])
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("value", [2600.0, -7000.0, 20000.0])
-def test_a_large_activation_is_right_or_refused_by_name(family: Family, value: float) -> None:
-    """20,000 wraps in the window of a norm; P1 must see that it does."""
-    work = Generation(small(family), 3, 0 if family == "bert" else 1)
+def test_a_large_activation_is_right_or_refused_by_name(
+    family: Family, value: float, variant: Literal["paper", "fused"]
+) -> None:
+    """20,000 wraps in the window of a norm; P1 must see that it does. Fused, with two decoded tokens: in
+    LLaMA's norm 2 the squares of 7,000 must not wrap."""
+    options = PermLLMOptions(variant=variant)
+    new = 3 if variant == "fused" else 1
+    work = Generation(small(family), 3, 0 if family == "bert" else new)
     weights = model_with_one_large_activation(work, value)
     with patch.object(generation, "model_weights", lambda *_: weights):
         if abs(value) > 8192:
             step = "layer0/norm2" if family == "bert" else "layer1/norm1"
             told = rf"^{step}: a value of -127\S+ or (1999|2000)\S*; .* magnitudes below 8192$"
             with pytest.raises(OutOfRange, match=told):
-                play(PermLLM, work, evaluations=1)
+                play(PermLLM, work, options, evaluations=1)
             return
-        (answer,) = play(PermLLM, work, evaluations=1).answers[0]
+        answers = play(PermLLM, work, options, evaluations=1).answers[0]
     plain_model = PlainModel(work.spec, weights)
     prompt = prompt_tokens(work.spec, 3, SEED)
     if family == "bert":
-        assert relative(answer, plain_model.encode(prompt)) <= 3e-3
-    else:
-        assert relative(answer[1:], plain_model.step(prompt)) <= 3e-3
+        assert relative(answers[0], plain_model.encode(prompt)) <= 3e-3
+        return
+    tokens = list(prompt)
+    for answer in answers:
+        assert relative(answer[1:], plain_model.step(tokens)) <= 3e-3
+        tokens = [int(answer[0])]
 
 
 def test_weighted_sums_over_many_keys_are_right() -> None:

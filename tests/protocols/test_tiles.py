@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from protocols.arith import keystream, native, ring, tiles
+from protocols.arith import keystream, native, ring, tile_kernels, tiles, word_kernels
 from protocols.arith.keystream import Keystream
 from protocols.arith.prg import Stream
 
@@ -30,20 +30,28 @@ def packed(w: Tensor) -> Tensor:
     return out
 
 
-@pytest.fixture(params=[True, False], ids=["unit", "words"])
-def unit(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """With the tile unit where the processor has it, and without."""
-    if request.param and not native.HAS_TILES:
-        pytest.skip("the processor has no tile unit (AMX int8)")
-    monkeypatch.setattr(tiles, "HAS_TILES", request.param)
-    return bool(request.param)
+KERNELS = {
+    "AMX": (native.HAS_TILES, tile_kernels),
+    "IFMA": (native.HAS_IFMA, word_kernels),
+    "ring": (True, None),
+}
 
 
+@pytest.fixture(params=KERNELS)
+def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each way of multiplying that the processor has."""
+    there, kernels = KERNELS[request.param]
+    if not there:
+        pytest.skip(f"the processor has no {request.param}")
+    monkeypatch.setattr(tiles, "KERNELS", kernels)
+
+
+@pytest.mark.usefixtures("kernels")
 @pytest.mark.parametrize("dtype", WORDS)
 @pytest.mark.parametrize(
     ("m", "k", "n"), [(1, 1, 1), (16, 64, 16), (17, 65, 3), (40, 33, 18), (33, 9000, 33)]
 )
-def test_products_are_exact(m: int, k: int, n: int, dtype: torch.dtype, unit: bool) -> None:
+def test_products_are_exact(m: int, k: int, n: int, dtype: torch.dtype) -> None:
     """For shapes that fill tiles and for those that do not."""
     w, x = words(m, k, dtype, 1), words(n, k, dtype, 2)
     assert torch.equal(tiles.linear(packed(w), x, m), ring.linear(w, x))
@@ -51,8 +59,9 @@ def test_products_are_exact(m: int, k: int, n: int, dtype: torch.dtype, unit: bo
     assert torch.equal(mask.linear(x), ring.linear(mask.rows(0, m), x))
 
 
+@pytest.mark.usefixtures("kernels")
 @pytest.mark.parametrize("a", EXTREMES)
-def test_sums_of_equal_extremes_are_exact(a: int, unit: bool) -> None:
+def test_sums_of_equal_extremes_are_exact(a: int) -> None:
     for b in EXTREMES:
         w, x = torch.full((16, 16384), a), torch.full((2, 16384), b)
         assert torch.equal(tiles.linear(packed(w), x, 16), ring.linear(w, x)), hex(b)
@@ -97,3 +106,17 @@ def test_a_keystream_is_what_the_library_makes(
     assert torch.equal(late, right)
     with pytest.raises(ValueError, match="pieces of 512 bytes"):
         Keystream(KEY).fill(torch.empty(100, dtype=torch.uint8))
+
+
+@pytest.mark.usefixtures("kernels")
+@pytest.mark.skipif(not native.HAS_AES, reason="the processor has no vector AES")
+@pytest.mark.parametrize("dtype", WORDS)
+def test_a_drawn_matrix_is_multiplied_part_by_part(dtype: torch.dtype) -> None:
+    """Catches a part that is drawn from another one's place in the keystream."""
+    if tiles.KERNELS is None:
+        pytest.skip("words are drawn first, then multiplied")
+    x = words(2, 70, dtype, 3)
+    out = tiles.Product(x, 80)
+    for lo, hi in ((2, 5), (0, 2)):
+        out.draw(Keystream(KEY), lo, hi)
+    assert torch.equal(out.result(), ring.linear(tiles.Mask(KEY, 80, 70, dtype).rows(0, 80), x))

@@ -7,6 +7,9 @@ bits alone. `repeats` records, of every evaluation,
 - every permuted tensor that P1 saw, back in order (`seen`);
 - of every rounding (a window, an exact truncation) the exact secret and the result (`roundings`).
 
+Of variant=fused: its scores, and its sums of squares; their error, in roundings of the row's elements, is
+in `squares`.
+
 `FAULTS` are ways to get the remedies wrong.
 """
 
@@ -24,11 +27,14 @@ from torch import Tensor
 from protocols.arith.prg import Prg, Stream
 from protocols.in_process_party import MemoryParty, run_parties
 from protocols.party import P0, P1, P2, ROLES, Role
-from protocols.permllm import generation, programs
+from protocols.permllm import generation, programs, square_sum
 from protocols.permllm.context import Context
 from protocols.permllm.domain import Ring64
 from protocols.permllm.masked_value import Masked
+from protocols.permllm.options import PermLLMOptions
 from protocols.permllm.permuted_functions import Revealed
+from protocols.permllm.slot_softmax import SCORE_BYTES, SlotSoftmax, Weights
+from protocols.permllm.square_sum import SquareSum
 from protocols.permllm.system import PermLLM
 from protocols.transformer.model import ModelWeights
 from protocols.transformer.source import model_weights
@@ -37,6 +43,7 @@ from protocols.transformer.weights import LayerWeights, Linear, synthetic_layer
 from protocols.workload import Generation, Layer, Workload
 
 SEED = 7
+PAPER, FULL = PermLLMOptions(), PermLLMOptions(variant="fused")
 GROWN = 8.0  # synthetic matrices are so small that a rounding hardly shows in the step after it
 Faulty = Callable[[], Any]  # a context manager
 
@@ -61,6 +68,7 @@ class Repeats:
     known: Tensor  # int64
     seen: dict[str, Tensor]  # float64
     roundings: dict[str, Rounding]
+    squares: dict[str, Tensor]  # float64 (evaluations,)
 
 
 def workload(family: Family) -> Workload:
@@ -110,13 +118,19 @@ class _Recorder:
         return rows[:, first]
 
 
-def repeats(family: Family, count: int, fixed: Role | None = None) -> Repeats:
+def repeats(
+    family: Family,
+    count: int,
+    fixed: Role | None = None,
+    options: PermLLMOptions = PAPER,
+    key_seed: int = SEED,
+) -> Repeats:
     """`count` evaluations of one input. fixed: whose streams with the dealer are the same in all."""
     work, recorder = workload(family), _Recorder()
 
     def walk(party: MemoryParty) -> None:
         recorder.role.name = party.role
-        system = PermLLM(party, work, SEED, PermLLM.Options(), key_seed=SEED)
+        system = PermLLM(party, work, SEED, options, key_seed=key_seed)
         with party.phase("prepare"):
             system.prepare()
         for _ in range(count):
@@ -132,14 +146,19 @@ def repeats(family: Family, count: int, fixed: Role | None = None) -> Repeats:
             recorder.role.name = party.role
 
     with ExitStack() as stack:
-        for patched in (*_larger_weights(), *_recording(recorder), *_fixing(fixed)):
+        for patched in (
+            *_larger_weights(),
+            *_recording(recorder),
+            *_recording_fused(recorder),
+            *_fixing(fixed),
+        ):
             stack.enter_context(patched)
         run_parties(dict.fromkeys(ROLES, walk), timeout_s=300)
     return _sorted_out(recorder)
 
 
 def _sorted_out(recorder: _Recorder) -> Repeats:
-    seen, roundings = {}, {}
+    roundings, (seen, squares) = {}, _sorted_out_fused(recorder)
     for name, bits in recorder.bits.items():
         p0, p2 = recorder.of(P0, "half", name), recorder.of(P2, "half", name)
         secret = (p0 + p2).double() * 2.0**-bits
@@ -154,7 +173,22 @@ def _sorted_out(recorder: _Recorder) -> Repeats:
             result = (recorder.of(P0, "result", name) + recorder.of(P1, "result", name)).double()
         low = (p0 & ((1 << bits) - 1)).double()
         roundings[name] = Rounding(bits, secret, result - secret, low)
-    return Repeats(recorder.matrix(), seen, roundings)
+    return Repeats(recorder.matrix(), seen, roundings, squares)
+
+
+def _sorted_out_fused(recorder: _Recorder) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    seen, squares = {}, {}
+    for role, what, name in list(recorder.notes):
+        if (role, what) == (P1, "scores"):
+            place, shown = recorder.of(P0, "slots", name), recorder.of(P1, what, name)
+            seen[name] = torch.empty_like(shown).scatter_(1, place, shown)
+        if (role, what) == (P1, "square"):
+            halves = recorder.of(P0, "row", name) + recorder.of(P2, "row", name)
+            row = halves.double() * 2.0**-square_sum.CUT_BITS
+            shown = recorder.of(P1, what, name) * 2.0**square_sum.SQUARE_FRAC
+            error = shown[:, 0] - row.square().sum(1)
+            squares[name], seen[name] = error / (2 * row.norm(dim=1)), shown
+    return seen, squares
 
 
 def _larger_weights() -> list[Any]:
@@ -234,6 +268,43 @@ def _recording(recorder: _Recorder) -> list[Any]:
     ]
 
 
+def _recording_fused(recorder: _Recorder) -> list[Any]:
+    """Listen at the scores in slots, and at the sums of squares."""
+    probabilities, online = SlotSoftmax._probabilities, SlotSoftmax._online_p0
+    squares_offline, squares_online = SquareSum._offline, SquareSum._online
+
+    def note_scores(self: SlotSoftmax, scores: Tensor, frac: int) -> Tensor:
+        shown = self.ctx.ring.signed(scores, SCORE_BYTES).double()
+        recorder.note(P1, "scores", self.name, shown)
+        return probabilities(self, scores, frac)
+
+    def note_slots(self: SlotSoftmax, *args: Any) -> Weights:
+        weights = online(self, *args)
+        slots = weights.slots
+        recorder.note(P0, "slots", self.name, slots.head[:, None] * slots.key.shape[1] + slots.key)
+        return weights
+
+    def note_mask(self: SquareSum, x: Masked) -> None:
+        if self.role == P2:
+            recorder.note(P2, "row", self.name, x.held)
+        squares_offline(self, x)
+
+    def note_square(self: SquareSum, x: Masked) -> Tensor | None:
+        if self.role == P0:
+            recorder.note(P0, "row", self.name, x.held)
+        square = squares_online(self, x)
+        if square is not None:
+            recorder.note(P1, "square", self.name, square)
+        return square
+
+    return [
+        patch.object(SlotSoftmax, "_probabilities", note_scores),
+        patch.object(SlotSoftmax, "_online_p0", note_slots),
+        patch.object(SquareSum, "_offline", note_mask),
+        patch.object(SquareSum, "_online", note_square),
+    ]
+
+
 def _fixing(role: Role | None) -> list[Any]:
     """Let the streams of P0 (or P1) and the dealer be those of one evaluation for ever."""
     if role is None:
@@ -270,12 +341,12 @@ def _repeated(rho: Tensor, bits: int) -> Tensor:
 
 
 @contextmanager
-def _mask_known_to_p1(part: str) -> Iterator[None]:
+def mask_known_to_p1(part: str) -> Iterator[None]:
     """Forget the dealer's low bits in the steps whose name has `part`."""
     right = Context.truncatable_mask
 
     def wrong(
-        self: Context, name: str, safe_bits: int, bits: int, *shape: int
+        self: Context, name: str, safe_bits: int, bits: int | Tensor, *shape: int
     ) -> tuple[Tensor, Tensor]:
         if part not in name:
             return right(self, name, safe_bits, bits, *shape)
@@ -293,12 +364,25 @@ def low_bits_of_p0_and_the_dealer() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def squares_without_dither() -> Iterator[None]:
+    """The sum's carries are equations for the row, in order."""
+    drawn = Ring64.low_bits
+
+    def none(self: Ring64, stream: Stream, bits: int | Tensor, *shape: int) -> Tensor:
+        low = drawn(self, stream, bits, *shape)
+        return low * 0 if isinstance(bits, int) and bits == square_sum.CUT_BITS else low
+
+    with patch.object(Ring64, "low_bits", none):
+        yield
+
+
 FAULTS: dict[str, tuple[Family, Faulty]] = {
     "no dither": ("gpt2", lambda: _dither(lambda rho, _: rho * 0)),
     "one dither a message": ("gpt2", lambda: _dither(lambda rho, _: rho * 0 + rho.flatten()[0])),
     "a dither for ever, or one that P1 has": ("gpt2", lambda: _dither(_repeated)),
-    "q, k, v forgotten": ("gpt2", lambda: _mask_known_to_p1("/qkv")),
-    "weighted sum forgotten": ("glm", lambda: _mask_known_to_p1("/sum")),
-    "rotary positions forgotten": ("llama", lambda: _mask_known_to_p1("/rotary")),
-    "gains forgotten": ("bert", lambda: _mask_known_to_p1("/gain")),
+    "q, k, v forgotten": ("gpt2", lambda: mask_known_to_p1("/qkv")),
+    "weighted sum forgotten": ("glm", lambda: mask_known_to_p1("/sum")),
+    "rotary positions forgotten": ("llama", lambda: mask_known_to_p1("/rotary")),
+    "gains forgotten": ("bert", lambda: mask_known_to_p1("/gain")),
 }

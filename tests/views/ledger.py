@@ -9,6 +9,11 @@ from tests.views.watch import Read, Session
 
 PICKERS = dict.fromkeys(("k0", "k1", "k2"), r"draws")  # P1's sampling; the others pick nothing
 
+ADDITIVE = {
+    **PICKERS,
+    **dict.fromkeys(("k02", "k12"), r"model/.+|\d+/\d+(/b)?"),  # triples, bits, masks
+}
+
 # By system: the keys that may be there, named after the roles that hold them, and the names of the
 # streams that may be read under each.
 KEYS: dict[str, dict[str, str]] = {
@@ -25,13 +30,20 @@ KEYS: dict[str, dict[str, str]] = {
         "k12": r"(\d+/)+p1p2/.+",
         "k2": r"draws|(\d+/)+p2/.+",
     },
-    "mpcformer": {
+    "mpcformer": ADDITIVE,
+    "shaft": ADDITIVE,
+    "fss": {
         **PICKERS,
-        **dict.fromkeys(("k02", "k12"), r"model/.+|\d+/\d+(/b)?"),  # triples, bits, masks
+        "k02": r"model/.+",  # masks of weights
+        "k2": r"draws|\d+/\d+",  # all other masks, shares and roots: the dealer's alone
     },
     "puma": {
         **PICKERS,
         **dict.fromkeys(("k01", "k02", "k12"), r"model|evaluation/\d+"),  # κ_1, κ_0, κ_2
+    },
+    "shamir": {
+        **dict.fromkeys(PICKERS, r"draws|private/(model|evaluation/\d+)"),
+        **dict.fromkeys(("k01", "k02", "k12"), r"(model|evaluation/\d+)/P\d"),  # who deals
     },
 }
 

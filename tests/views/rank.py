@@ -19,6 +19,7 @@ bit of every word is looked at: that finds the relations that are sums of words,
 
 import itertools
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -26,7 +27,7 @@ from torch import Tensor
 from protocols.arith.prg import Stream
 from protocols.party import Role
 from protocols.permllm.domain import Ring64
-from tests.views.watch import NUDGED_BIT, RIGHT, Change, Fault, Walk, watch
+from tests.views.watch import NUDGED_BIT, RIGHT, Change, Fault, Session, Walk, watch
 
 SPARE = 12  # a relation that is not there passes as many redraws with probability 2^-12
 
@@ -35,7 +36,7 @@ class Affine(Ring64):
     """Z_2^64 without shifts, so without low bits that a shift would cut; windows are as wide. Decoded
     values, on which P1's functions work, are small and arbitrary."""
 
-    window_dtype = torch.int64
+    window_dtype = packed_dtype = torch.int64
     exact = False  # products of masks row by row, from streams that can be watched
 
     def decode(self, x: Tensor, frac: int) -> Tensor:
@@ -50,11 +51,11 @@ class Affine(Ring64):
         """As wide as any."""
         return stream.int64(*shape)
 
-    def round_mask(self, mask: Tensor, bits: int) -> Tensor:
+    def round_mask(self, mask: Tensor, bits: int | Tensor) -> Tensor:
         """All bits."""
         return mask
 
-    def low_bits(self, stream: Stream, bits: int, *shape: int) -> Tensor:
+    def low_bits(self, stream: Stream, bits: int | Tensor, *shape: int) -> Tensor:
         """Drawn, but 0."""
         return super().low_bits(stream, bits, *shape) * 0
 
@@ -65,6 +66,34 @@ class Affine(Ring64):
     def truncate_value(self, delta: Tensor, bits: int) -> Tensor:
         """All bits."""
         return delta
+
+    def pack(self, x: Tensor, size: int) -> Tensor:
+        """All bits."""
+        return x.contiguous()
+
+    def unpack(self, packed: Tensor) -> Tensor:
+        """All bits."""
+        return packed
+
+    def packed_shape(self, size: int, *shape: int) -> tuple[int, ...]:
+        """As it is."""
+        return shape
+
+    def signed(self, x: Tensor, size: int) -> Tensor:
+        """All bits."""
+        return x
+
+    def short_mask(self, stream: Stream, bits: int, safe_bits: int, *shape: int) -> Tensor:
+        """Uniform, of all bits."""
+        return stream.int64(*shape)
+
+    def shorten(self, half: Tensor, bits: int) -> Tensor:
+        """All bits."""
+        return half
+
+    def lift(self, short: Tensor, bits: int) -> Tensor:
+        """As it is."""
+        return short
 
     def window_mask(self, mask: Tensor, shift: int) -> Tensor:
         """All bits."""
@@ -89,21 +118,24 @@ def relations(
     known: tuple[str, ...] = (),
     fault: Fault = RIGHT,
     nudged: bool = True,
+    view: Callable[[Session], list[Tensor]] | None = None,
 ) -> int:
     """The number of relations between the words that `role` received in a session.
 
-    known: beginnings of the names of streams that it may know, although it does not.
+    known: beginnings of the names of streams that it may know, although it does not. view: other words
+    to look at, such as what the role can compute from those that it received.
     """
     first = watch(walk, fault=fault)
     bit = NUDGED_BIT if nudged else 0
-    base, unknown = _bits(first.view(role), bit), first.unknown_to(role)
-    words = sum(tensor.numel() for tensor in first.view(role))
+    view = view or (lambda session: session.view(role))
+    base, unknown = _bits(view(first), bit), first.unknown_to(role)
+    words = sum(tensor.numel() for tensor in view(first))
     pivots: dict[int, int] = {}
     salt = idle = 0
     while len(pivots) < words and idle < SPARE:
         salt += 1
         again = watch(walk, Change(unknown, salt, nudged, known), fault)
-        idle = 0 if _adds(pivots, base ^ _bits(again.view(role), bit)) else idle + 1
+        idle = 0 if _adds(pivots, base ^ _bits(view(again), bit)) else idle + 1
     return words - len(pivots)
 
 

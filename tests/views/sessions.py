@@ -1,31 +1,44 @@
 """Small sessions to look at: whole systems, and single steps and primitives over several tokens."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
 
-from baselines.mpcformer.attention import cache as kept_rows
-from baselines.mpcformer.context import Context as BeaverContext
-from baselines.mpcformer.fixed_weight import FixedWeight
-from baselines.mpcformer.linear import Matrix
+from baselines.additive.attention import cache as kept_rows
+from baselines.additive.context import Context as BeaverContext
+from baselines.additive.linear import Matrix
+from baselines.fss.bits import low_bits
+from baselines.fss.context import Context as FssContext
+from baselines.fss.input_masks import masked_input
+from baselines.fss.options import FssOptions
 from baselines.mpcformer.options import Settings
 from baselines.puma.context import Context as PumaContext
 from baselines.puma.round_scheduler import Running, drive
 from baselines.puma.share import Share
+from protocols.arith.prg import Stream
 from protocols.in_process_party import MemoryParty
-from protocols.party import P0, P1, P2
+from protocols.party import P0, P1, P2, Role
 from protocols.permllm.attention import Cache, Scores, WeightedSum
+from protocols.permllm.chosen_token import ChosenToken
 from protocols.permllm.context import Context
-from protocols.permllm.domain import Domain
+from protocols.permllm.domain import Domain, Ring64
 from protocols.permllm.input_sharing import Input
+from protocols.permllm.oblivious_transfer import TransferLookup, levels
 from protocols.permllm.permuted_functions import Permuted
+from protocols.permllm.slot_softmax import SlotCache, SlotSoftmax
+from protocols.permllm.slot_sum import SlotSum
+from protocols.permllm.square_sum import SquareSum
+from protocols.shares.fixed_weight import FixedWeight
 from protocols.system import System
 from protocols.transformer.spec import Family, TransformerSpec
 from protocols.workload import UserInput, Workload, steps
-from tests.views.watch import Walk
+from tests.views.rank import Affine
+from tests.views.watch import Session, Walk
 
 
 def tiny(family: Family, n_kv_heads: int | None = None) -> TransformerSpec:
@@ -87,6 +100,129 @@ def attention(domain: Domain, rows: Tensor) -> Walk:
                     for x, own in zip(inputs, given, strict=True)
                 )
                 weighted(softmax([scores(q, k, v)], 16), 14, 0)
+
+    return walk
+
+
+def lookups(size: int, position: int, times: int, at_once: int = 1) -> Walk:
+    """One entry of `size` by oblivious transfer, some times in one session; `at_once` are dealt
+    together."""
+
+    def walk(party: MemoryParty) -> None:
+        ctx = Context(party, None, Ring64())
+        with party.phase("prepare"):
+            ctx.establish()
+        lookup = TransferLookup(ctx, "lookup", size)
+        for step in range(times):
+            tables = None
+            if step % at_once == 0:
+                with party.phase("offline"):
+                    ctx.begin_offline(range(step, step + at_once))
+                    if party.role != P1:
+                        tables = ctx.p0p2("table").permutations(at_once, size)
+                    lookup.offline(tables)
+            ctx.begin_online(step)
+            with party.phase("online"):
+                if party.role == P0:
+                    lookup.asked()()
+                elif party.role == P1:
+                    lookup.ask(position)()
+
+    return walk
+
+
+def slot_attention(domain: Domain, rows: Tensor, slots: int | None = None) -> Walk:
+    """The same in slots, `slots` of them dealt anew for a token: two query heads, whose queries are one,
+    that share a key head."""
+    tokens, _, width = rows.shape
+
+    def walk(party: MemoryParty) -> None:
+        ctx = Context(party, None, domain)
+        cache = SlotCache(1, width, domain.dtype, slots)
+        with party.phase("prepare"):
+            ctx.establish()
+        shapes = [(2, 1, width), (1, 1, width), (1, 1, width)]
+        inputs = [Input(ctx, name, x, 12) for name, x in zip("qkv", shapes, strict=True)]
+        weights = SlotSoftmax(ctx, "scores", cache, lambda x: torch.softmax(x, dim=-1))
+        weighted = SlotSum(ctx, "sum", cache)
+        for token in range(tokens):
+            given = rows[token] if party.role == P1 else [None] * 3
+            with party.phase("offline"):
+                ctx.begin_offline(range(token, token + 1))
+                q, k, v = (x.offline() for x in inputs)
+                weighted(weights(q, k, v, lambda _: 16), 14, 0)
+            ctx.begin_online(token)
+            if party.role == P2:
+                continue
+            with party.phase("online"):
+                q, k, v = (
+                    x.online(None if own is None else own.expand(shape))
+                    for x, own, shape in zip(inputs, given, shapes, strict=True)
+                )
+                weighted(weights(q, k, v, lambda _: 16), 14, 0)
+
+    return walk
+
+
+def opened_by_lookups(session: Session, size: int) -> list[Tensor]:
+    """What P1 has of `lookups`: what it received, and the words of F under all that its pads open: of
+    each pair one key, and what is none."""
+    words = session.view(P1)
+    replies = [r.tensor for r in session.received if (r.to, r.source) == (P1, P0)]
+    dealt = [t for t in session.view(P1, P2) if t.dtype == torch.int64]
+    for reply, pads in zip(replies, torch.cat(dealt), strict=True):
+        for pair, pad in zip(reply, pads, strict=True):
+            words += [Stream((sent ^ pad).numpy().tobytes()).int32(size) for sent in pair]
+    return words
+
+
+def asked_in_lookups(session: Session, size: int) -> list[Tensor]:
+    """What P0 received of `lookups`, bit by bit."""
+    bits = torch.arange(levels(size))
+    return [packed[bits // 8].long() >> bits % 8 & 1 for packed in session.view(P0)]
+
+
+def chosen_tokens(size: int, slots: Sequence[int]) -> Walk:
+    """The one-hots of P1's slots, one a token, as the next token's embedding wants them."""
+
+    def walk(party: MemoryParty) -> None:
+        ctx = Context(party, None, Affine())
+        with party.phase("prepare"):
+            ctx.establish()
+        chosen = ChosenToken(ctx, "choice", size, True)
+        for step, slot in enumerate(slots):
+            with party.phase("offline"):
+                ctx.begin_offline(range(step, step + 1))
+                index = None if party.role == P1 else ctx.p0p2("index").permutations(1, size)
+                chosen.masks()
+                chosen.offline(index)
+            ctx.begin_online(step)
+            with party.phase("online"):
+                if party.role == P1:
+                    chosen.send(slot)
+                elif party.role == P0 and index is not None:
+                    chosen.receive_next(index[0])
+
+    return walk
+
+
+def squares(domain: Domain, rows: Tensor) -> Walk:
+    """The sum of squares of P1's rows, float64 (tokens, width), one a token."""
+    tokens, width = rows.shape
+
+    def walk(party: MemoryParty) -> None:
+        ctx = Context(party, None, domain)
+        with party.phase("prepare"):
+            ctx.establish()
+        step, given = SquareSum(ctx, "squares"), Input(ctx, "x", (1, width), 30)
+        for token in range(tokens):
+            with party.phase("offline"):
+                ctx.begin_offline(range(token, token + 1))
+                step(given.offline())
+            ctx.begin_online(token)
+            if party.role != P2:
+                with party.phase("online"):
+                    step(given.online(rows[token : token + 1] if party.role == P1 else None))
 
     return walk
 
@@ -161,3 +297,57 @@ def replicated(protocol: Callable[..., Running[Any]], *numbers: Tensor, times: i
 def _replicated(x: Tensor, index: int) -> Share:
     parts = [torch.full_like(x, 11), torch.full_like(x, 23), x - 34]
     return Share(parts[index], parts[(index + 1) % 3], 0)
+
+
+Begin = Callable[[FssContext], Callable[..., object]]
+
+
+def masked(begin: Begin, count: int, operands: int = 1, times: int = 1) -> Walk:
+    """The protocol of FSS that `begin` makes, on P1's vectors of `count` numbers, some times in a session."""
+    values = [torch.arange(1, count + 1) * (7 + i) for i in range(operands)]
+
+    def walk(party: MemoryParty) -> None:
+        ctx = FssContext(party, None, FssOptions())
+        with party.phase("prepare"):
+            ctx.establish()
+            protocol = begin(ctx)
+        for _ in range(times):
+            with party.phase("offline"):
+                ctx.begin_offline()
+                protocol(*[masked_input(ctx, None, (count,)) for _ in values])
+            ctx.begin_online()
+            if party.role == P2:
+                continue
+            with party.phase("online"):
+                own = values if party.role == P1 else [None] * operands
+                protocol(*[masked_input(ctx, x, (count,)) for x in own])
+            ctx.end_online()
+
+    return walk
+
+
+@contextmanager
+def opened_to(role: Role) -> Iterator[None]:
+    """A role of `masked` receives what is opened, which it can compute, in place of the other's share."""
+
+    def open_all(ctx: FssContext, *shares: tuple[Tensor, int]) -> tuple[Tensor, ...]:
+        if not ctx.online:
+            return tuple(share for share, _ in shares)
+        own = [share & low_bits(width) for share, width in shares]
+        if ctx.role == role:
+            ctx.party.send(ctx.peer, *own)
+            return ctx.party.recv(ctx.peer)
+        theirs = ctx.party.recv(ctx.peer)
+        opened = [
+            (a + b) & low_bits(width) for a, b, (_, width) in zip(own, theirs, shares, strict=True)
+        ]
+        ctx.party.send(ctx.peer, *opened)
+        return tuple(opened)
+
+    with patch.object(FssContext, "open_all", open_all):
+        yield
+
+
+def words_of(session: Session, role: Role) -> list[Tensor]:
+    """What a role received of `masked`, in words of 64 bits."""
+    return [tensor.view(torch.int64) for tensor in session.view(role)]

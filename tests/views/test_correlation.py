@@ -5,13 +5,15 @@ back in order, over evaluations of one input. What it sees differs between them 
 """
 
 import math
-from typing import get_args
+from dataclasses import replace
+from typing import Literal, get_args
 
 import pytest
 from torch import Tensor
 
+from protocols.permllm.options import PermLLMOptions
 from protocols.transformer.spec import Family
-from tests.views.correlation import FAULTS, repeats
+from tests.views.correlation import FAULTS, FULL, PAPER, repeats
 
 COUNT = 400
 LIMIT = 6.0
@@ -31,9 +33,11 @@ def standard(values: Tensor) -> Tensor:
     return (moved[:, sigma > 0] / sigma[sigma > 0]).float()
 
 
-def largest_correlations(family: Family, count: int = COUNT) -> dict[str, float]:
+def largest_correlations(
+    family: Family, count: int = COUNT, options: PermLLMOptions = PAPER
+) -> dict[str, float]:
     """Largest |r| at each place where P1 sees something."""
-    recorded = repeats(family, count)
+    recorded = repeats(family, count, options=options)
     low = [standard((recorded.known & ((1 << b) - 1)).double()) for b in LOW_BITS]
     found = {}
     for name, values in recorded.seen.items():
@@ -47,6 +51,18 @@ def largest_correlations(family: Family, count: int = COUNT) -> dict[str, float]
 def test_what_p1_sees_tells_nothing_of_its_masks(family: Family) -> None:
     found = largest_correlations(family)
     assert set(SITES[family]) <= set(found)
+    assert max(found.values()) <= LIMIT / math.sqrt(COUNT), found
+
+
+@pytest.mark.parametrize("mode", ["full", "scores"])
+@pytest.mark.parametrize("family", ["gpt2", "llama", "glm"])
+def test_what_p1_sees_in_fewer_hops_tells_nothing_of_its_masks(
+    family: Family, mode: Literal["full", "scores"]
+) -> None:
+    """Scores in slots, and of LLaMA a sum of squares in place of norm 2."""
+    found = largest_correlations(family, options=replace(FULL, refresh=mode))
+    sites = {site.replace("softmax", "scores") for site in SITES[family]}
+    assert sites <= set(found)
     assert max(found.values()) <= LIMIT / math.sqrt(COUNT), found
 
 

@@ -16,6 +16,11 @@ from tests.views.sessions import tiny, whole
 from tests.views.watch import watch
 
 REUSED = Settings("exact", reuse_weight_masks=True, truncation="exact")
+FUSED = [
+    PermLLMOptions(variant="fused"),
+    PermLLMOptions(variant="fused", refresh="bounded", refresh_slots=3, offline_batch=2),
+    PermLLMOptions(variant="fused", refresh="scores"),
+]
 WORK: list[Workload] = [
     Argmax(5),
     Linear(2, 3, 2),
@@ -25,10 +30,14 @@ WORK: list[Workload] = [
 ]
 MODELS = [Generation(small(family), 3, 0 if family == "bert" else 3) for family in FAMILIES]
 CASES: list[tuple[str, Any, Workload]] = [
-    *[(name, None, work) for name in ("permllm", "mpcformer", "puma") for work in WORK],
+    *[(name, None, work) for name in KEYS if "," not in name for work in WORK],
     *[("mpcformer", REUSED, work) for work in WORK[1:4]],
     *[("permllm", None, work) for work in MODELS],
     ("permllm", PermLLMOptions(offline_batch=1), MODELS[0]),
+    *[("permllm", PermLLMOptions(selection="ot"), work) for work in (Argmax(5), MODELS[0])],
+    ("permllm", PermLLMOptions(variant="fused", selection="ot"), MODELS[2]),
+    *[("permllm", options, Generation(small("llama", 2), 3, 6)) for options in FUSED],
+    *[("permllm", FUSED[0], work) for work in MODELS],
 ]
 
 

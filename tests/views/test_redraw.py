@@ -13,11 +13,17 @@ import torch
 from torch import Tensor
 
 from protocols.party import P0, P1
+from protocols.permllm.options import PermLLMOptions
 from protocols.transformer.spec import Family
 from tests.views.correlation import (
     FAULTS,
+    FULL,
+    PAPER,
+    SEED,
     low_bits_of_p0_and_the_dealer,
+    mask_known_to_p1,
     repeats,
+    squares_without_dither,
 )
 
 COUNT = 200
@@ -41,24 +47,38 @@ def pair_deviation(values: Tensor, spread: float) -> float:
     return float(r.abs().max()) * math.sqrt(len(values))
 
 
-def suspicious_to_p1(family: Family, count: int = COUNT) -> dict[str, tuple[float, float]]:
-    """Roundings that P1's masks move or that go together: deviations of means and of pairs."""
+def suspicious_to_p1(
+    family: Family,
+    count: int = COUNT,
+    options: PermLLMOptions = PAPER,
+    there: dict[str, int] = ROUNDINGS,
+    key_seed: int = SEED,
+) -> dict[str, tuple[float, float]]:
+    """Roundings that P1's masks move or that go together: deviations of means and of pairs. there: how
+    many there are."""
     found = {}
-    roundings = repeats(family, count, fixed=P1).roundings
-    assert len(roundings) == ROUNDINGS[family]
+    recorded = repeats(family, count, fixed=P1, options=options, key_seed=key_seed)
+    roundings = recorded.roundings
+    assert len(roundings) == there[family]
     for name, rounding in roundings.items():
         assert float(rounding.error.abs().max()) <= 1.0, name
         mean = mean_deviation(rounding.error, 0.0, count**-0.5)
         pair = pair_deviation(rounding.error, 0.15)
         if mean > MEAN_LIMIT or pair > PAIR_LIMIT:
             found[name] = (mean, pair)
+    for name, error in recorded.squares.items():
+        mean = mean_deviation(error[:, None], 0.0, count**-0.5)
+        if mean > MEAN_LIMIT:
+            found[name] = (mean, 0.0)
     return found
 
 
-def suspicious_to_p0(family: Family, count: int = COUNT) -> dict[str, tuple[float, float]]:
+def suspicious_to_p0(
+    family: Family, count: int = COUNT, options: PermLLMOptions = PAPER
+) -> dict[str, tuple[float, float]]:
     """Truncated halves whose low bits P0's own draws settle."""
     found = {}
-    for name, rounding in repeats(family, count, fixed=P0).roundings.items():
+    for name, rounding in repeats(family, count, fixed=P0, options=options).roundings.items():
         if not name.startswith("truncation"):
             continue
         low = rounding.low * 2.0**-rounding.bits
@@ -77,6 +97,30 @@ def test_every_rounding_is_a_coin_that_p1_does_not_have(family: Family) -> None:
 @pytest.mark.parametrize("family", ["llama", "bert"])
 def test_low_bits_of_secrets_are_hidden_from_p0(family: Family) -> None:
     assert suspicious_to_p0(family) == {}
+
+
+# Scores in slots are exact; q and k are cut apart from v, or where they are rotated; of LLaMA norm 2 is a
+# sum of squares.
+FUSED_ROUNDINGS = {"gpt2": 6, "llama": 5, "glm": 6}
+FAR_OFF = 3  # keys whose masks move a sum of squares without a dither by half of its spread
+
+
+@pytest.mark.parametrize("family", FUSED_ROUNDINGS)
+def test_in_fewer_hops_as_well(family: Family) -> None:
+    found = suspicious_to_p1(family, options=FULL, there=FUSED_ROUNDINGS, key_seed=FAR_OFF)
+    assert found == {}
+    assert suspicious_to_p0(family, options=FULL) == {}
+
+
+def test_it_sees_a_sum_of_squares_without_a_dither() -> None:
+    with squares_without_dither():
+        found = suspicious_to_p1("llama", 100, FULL, FUSED_ROUNDINGS, FAR_OFF)
+    assert "layer/norm2" in found
+
+
+def test_it_sees_a_sum_of_values_without_low_bits_of_the_dealer() -> None:
+    with mask_known_to_p1("/sum"):
+        assert suspicious_to_p1("glm", 100, FULL, FUSED_ROUNDINGS)
 
 
 @pytest.mark.parametrize("fault", FAULTS)

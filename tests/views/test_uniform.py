@@ -1,5 +1,7 @@
 """What a role receives is uniform under fresh keys, and with the same keys changes as its pads allow."""
 
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -7,23 +9,37 @@ import torch
 from torch import Tensor
 
 from baselines.mpcformer.options import Settings
+from baselines.shaft.one_hot import one_hot
 from harness.registry import OURS, system_class
 from protocols.party import P0, P1, P2
 from protocols.permllm.domain import Domain
+from protocols.permllm.options import PermLLMOptions
 from protocols.workload import Argmax, Generation, Layer, Nonlinear, UserInput, Workload
 from tests.play import small
 from tests.views.rank import Affine
-from tests.views.sessions import attention, whole
+from tests.views.sessions import attention, beaver, chosen_tokens, each_time, whole
 from tests.views.uniform import nothing, public_to_permllm, uneven
 from tests.views.watch import watch
 
+FULL = PermLLMOptions(variant="fused")
 Masks = dict[str, list[Tensor]]  # the dealer's streams
 WORK: list[tuple[str, Any, Workload, int]] = [
     ("permllm", None, Layer(small("llama", 2), 4, 12), 12),
+    ("permllm", FULL, Layer(small("llama", 2), 1, 12), 30),
+    ("permllm", replace(FULL, refresh="scores"), Layer(small("glm"), 1, 12), 30),
     ("permllm", None, Argmax(700), 2),
     ("permllm", None, Generation(small("bert"), 8, 0), 4),
+    ("permllm", PermLLMOptions(selection="ot"), Argmax(256), 6),
+    (
+        "permllm",
+        PermLLMOptions(variant="fused", selection="ot"),
+        Generation(small("gpt2"), 2, 3),
+        6,
+    ),
     ("mpcformer", None, Layer(small("gpt2"), 8, 16), 6),
     ("mpcformer", Settings("exact", reuse_weight_masks=True), Nonlinear("gelu", (700,)), 2),
+    ("shaft", None, Nonlinear("gelu", (700,)), 2),
+    ("fss", None, Nonlinear("gelu", (704,)), 2),  # whole bytes: the last one is not filled up
     ("puma", None, Layer(small("gpt2"), 8, 16), 6),
     ("puma", None, Argmax(700), 2),
 ]
@@ -40,6 +56,11 @@ def test_received_words_are_uniform(name: str, options: Any, work: Workload, ses
     assert uneven(walk, sessions, public_to_permllm if name == "permllm" else nothing) == []
 
 
+def test_one_hots_of_the_dealer_are_uniform() -> None:
+    walk = beaver(each_time(partial(one_hot, size=50)), [(40,)], Settings(), times=1)
+    assert uneven(walk, 6, nothing) == []
+
+
 @pytest.mark.parametrize("name", OURS)
 def test_nothing_before_the_online_phase_depends_on_the_prompt(name: str) -> None:
     """Prefill and decode, two prompts, the same keys: all that is received is the same."""
@@ -50,10 +71,21 @@ def test_nothing_before_the_online_phase_depends_on_the_prompt(name: str) -> Non
     ]
     first, second = ({(r.to, r.source, r.place): r for r in s.received} for s in sessions)
     assert first.keys() == second.keys()
+    packed = name == "fss"  # elsewhere bytes are ciphertexts, which are drawn anew
     before = [
-        place for place, r in first.items() if r.phase in early and r.tensor.dtype != torch.uint8
+        place
+        for place, r in first.items()
+        if r.phase in early and (packed or r.tensor.dtype != torch.uint8)
     ]
     assert all(torch.equal(first[p].tensor, second[p].tensor) for p in before)
+
+
+def test_p0_receives_one_hots_of_slots_and_nothing_else() -> None:
+    """Other slots under the same keys: what P1 sends differs in those two places alone."""
+    sessions = [watch(chosen_tokens(5, slots)) for slots in ((3, 3), (0, 3))]
+    one, two = (torch.cat(s.view(P0, P1)) for s in sessions)
+    assert torch.equal(one - two, torch.tensor([[-1, 0, 0, 1, 0], [0] * 5]))
+    assert all(map(torch.equal, *(s.view(P0, P2) for s in sessions)))
 
 
 def from_p1(domain: Domain, rows: Tensor, masks: Masks) -> list[Tensor]:

@@ -58,8 +58,10 @@ def limit(counts: Tensor) -> float:
 
 
 def public_to_permllm(r: Received) -> bool:
-    """Exponents of weights, and what belongs to BFV: keys and ciphertexts, below their primes."""
-    return r.tensor.dtype == torch.uint8 or (r.phase == "prepare" and r.tensor.numel() <= 4)
+    """Exponents of weights, and what belongs to BFV: keys and ciphertexts, below their primes. (Short
+    words are bytes as well, of at most 8 in a row.)"""
+    cipher = r.tensor.dtype == torch.uint8 and r.tensor.shape[-1] > 4096
+    return cipher or (r.phase == "prepare" and r.tensor.numel() <= 4)
 
 
 def nothing(r: Received) -> bool:

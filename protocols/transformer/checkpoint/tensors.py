@@ -62,11 +62,14 @@ class Tensors:
         return torch.empty(shape, device="meta")
 
     def read(self, name: str, *shape: int) -> Tensor:
-        """The tensor as float32."""
+        """The tensor as float32. CheckpointError for values that are no numbers."""
         self.expect(name, *shape)
         entry = self.entries[name]
         with _opened(entry.path) as file:
             tensor: Tensor = file.get_tensor(entry.stored)
+        if wrong := int(tensor.numel() - tensor.isfinite().sum()):
+            problem = f"has {wrong} values that are NaN or infinite"
+            raise CheckpointError(entry.path, f"tensor {entry.stored} {problem}")
         return tensor.float()
 
     def _missing(self, name: str, shape: tuple[int, ...]) -> CheckpointError:

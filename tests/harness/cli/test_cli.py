@@ -12,6 +12,7 @@ from harness.config.groups import CONF_DIR, options
 from harness.records import store
 from harness.records.environment import PACKAGES, environment, git_state
 from harness.records.record import Status
+from harness.reproduce.outcomes import load_outcomes
 from tests.fake_session import FakeSession
 
 REPO = CONF_DIR.parent
@@ -81,7 +82,8 @@ def test_an_interrupt_keeps_what_was_measured(session: FakeSession) -> None:
         ["run", "network.rate_mbit=-1"],
         ["run", "--fast"],
         ["run", "results_dir=/dev/null/runs"],
-        ["demo", "network=nope"],
+        ["reproduce", "--quick", "network=nope"],
+        ["reproduce", "layer-byte"],
         ["show", "--format", "xml"],
         ["list", "networks"],
         ["fly"],
@@ -99,17 +101,41 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_demo_ends_with_tables_and_figures(
+def test_reproduce_judges_shows_and_draws(
     session: FakeSession, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["demo"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert [line for line in lines if line in ("argmax", "layer")] == ["argmax", "layer"]
-    figures = Path("results/runs/figures")
-    assert lines[-2:] == [
-        f"{figures / name}.png (and .svg, .pdf, .csv, .txt)" for name in ("argmax", "layer")
-    ]
-    assert all((figures / f"{name}.pdf").is_file() for name in ("argmax", "layer"))
+    """One session for all claims; a run that two of them share is made once; a second call makes none."""
+    assert main(["reproduce", "--quick", "layer-bytes", "layer-hops", "argmax"]) == 0
+    assert len(session.configs) == 7
+    output = capsys.readouterr()
+    assert "3 claims, 1 held, 1 near, 1 off" in output.out
+    assert "layer-hops   12 hops deep, in 20 messages  12 hops ± 0 %" in output.out
+    assert "[7/7] layer q_len=1 kv_len=5 chatglm-6b permllm" in output.err
+    assert session.sizes() == [*[1000] * 3, *[100_000] * 3, None]
+    assert "Argmax, permllm-wan (10 ms, 1 Gbit/s)" in output.out
+    *_, figure, page = output.out.splitlines()
+    assert figure == "results/runs/figures/layer.png (and .svg, .pdf, .csv, .txt)"
+    assert page.startswith("results/runs/report.html (the page: 7 records, ")
+    outcomes = {r["id"]: r["outcome"] for r in load_outcomes(Path("results/runs"))}
+    assert outcomes == {"argmax": "held", "layer-bytes": "near", "layer-hops": "off"}
+    assert main(["reproduce", "--quick", "argmax"]) == 0
+    assert len(session.configs) == 7
+
+
+def test_reproduce_goes_on_and_says_what_is_left(
+    session: FakeSession, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After an interrupt the rest; with --dry-run nothing but a table."""
+    session.interrupt_at = 4
+    assert main(["reproduce", "argmax"]) == 130
+    capsys.readouterr()
+    assert main(["reproduce", "argmax", "--dry-run"]) == 0
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if "can be run" in line]
+    assert row.split()[-5:] == ["9", "6", "can", "be", "run"]
+    session.status = lambda config: "failed" if config.system.name == "puma" else "ok"
+    assert main(["reproduce", "paper", "argmax", "repeat=3"]) == 1
+    assert len(session.configs) == 4 + 6
+    assert "not run" in capsys.readouterr().out
 
 
 def test_list_and_help_name_every_option(capsys: pytest.CaptureFixture[str]) -> None:
@@ -153,7 +179,7 @@ def test_an_ascii_terminal_gets_ascii(locale: dict[str, str], tmp_path: Path) ->
     assert done.returncode == 0, done.stderr
     if "LC_ALL" not in locale:  # there Python itself turns to UTF-8
         lines = done.stdout.decode("ascii").splitlines()
-        assert "new tokens; a whole number >= 1" in lines[1]
+        assert "queries; a whole number >= 1" in lines[1]
         assert lines[-1] == "12 us x 3 - ?"
         assert done.stderr == b"  31 us\n"
 

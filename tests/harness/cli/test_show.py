@@ -5,7 +5,7 @@ import io
 import json
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,41 +16,18 @@ from harness.cli.main import main
 from harness.cli.verb_show import VALUES
 from harness.records import export, stats, store
 from harness.records import query as rows
-from harness.records.record import Record
+from harness.records.record import OperatorRecord, Record
 from harness.report import values
 
 MakeRecord = Callable[..., Record]
 Show = Callable[..., str]
 
 
-@pytest.fixture
-def records(tmp_path: Path, make_record: MakeRecord) -> list[Record]:
-    made = [
-        make_record(["experiment.n=5"], wall_ns=[20_000_000, 21_000_000, 30_000_000]),
-        make_record(["experiment.n=5", "network=puma"], payload=2_500_000),
-        make_record(["experiment.n=5", "network.rtt_ms=3"]),
-        make_record(["experiment=layer", "model=gpt2"], hops=12, status="incorrect"),
-        make_record(["experiment=layer", "model=gpt2", "seed=2"], status="failed"),
-    ]
-    for record in made:
-        store.save(tmp_path, record)
-    return made
-
-
-@pytest.fixture
-def show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Show:
-    def run(*arguments: str) -> str:
-        assert main(["show", f"results_dir={tmp_path}", *arguments]) == 0
-        return capsys.readouterr().out
-
-    return run
-
-
 def test_table(records: list[Record], show: Show) -> None:
     lines = show().splitlines()
     first = next(line for line in lines if "permllm-wan (10 ms" in line)
     assert " ".join(first.split()) == (
-        "5 permllm permllm-wan (10 ms, 1 Gbit/s) emulated ok 21.0 ms [20.0–30.0] 4 400 kB "
+        "5 permllm permllm-wan (10 ms, 1 Gbit/s) emulated ok few, spread 21.0 ms [20.0–30.0] 4 400 kB "
         "12.0 ms (45.0 ms) 33.0 ms 12.0 ms (45.0 ms) 2.0e-04 2025-01-02 03:04"
     )
     assert [line for line in lines if line in ("argmax", "layer")] == ["argmax", "layer"]
@@ -70,6 +47,17 @@ def test_a_link_outside_tolerance_is_marked(
     assert any("outside tolerance" in line and records[0].id in line for line in lines)
 
 
+def test_a_variant_that_shows_a_role_more_is_marked(
+    make_record: MakeRecord, show: Show, tmp_path: Path
+) -> None:
+    layer = ["experiment=layer", "model=gpt2", "system.variant=fused"]
+    bounded = make_record([*layer, "system.refresh=bounded"])
+    for record in (bounded, make_record(layer)):
+        store.save(tmp_path, record)
+    (mark,) = [line for line in show().splitlines() if "P1 can line up scores" in line]
+    assert bounded.id in mark
+
+
 def test_a_key_that_varies_beyond_the_names_gets_a_column(
     records: list[Record], show: Show
 ) -> None:
@@ -80,163 +68,6 @@ def test_a_key_that_varies_beyond_the_names_gets_a_column(
     assert "seed" not in argmax
     assert rows.varying_keys(records[:3]) == ["network.rtt_ms"]
     assert rows.varying_keys(records[:2]) == []
-
-
-def beside(lines: list[str]) -> list[list[str]]:
-    """The cells of the comparison, from its title on."""
-    start = next((i for i, line in enumerate(lines) if " relative to " in line), len(lines))
-    rows_ = [line.split() for line in lines[start:]]
-    return rows_[: rows_.index([])] if [] in rows_ else rows_
-
-
-def test_systems_are_compared_where_nothing_else_differs(
-    make_record: MakeRecord, show: Show, tmp_path: Path
-) -> None:
-    """PermLLM's default is the reference, whatever came first; other networks and bad runs stand apart."""
-    ms = 1_000_000
-    fast, slow = ["experiment.n=5"], ["experiment.n=5", "network=puma"]
-    for made in (
-        make_record([*fast, "system=mpcformer"], wall_ns=[90 * ms], payload=1_000_000, hops=6),
-        make_record([*fast, "system=puma", "repeat=3"], wall_ns=[75 * ms], payload=0, hops=40),
-        make_record([*fast, "system.domain=float32"], wall_ns=[15 * ms], payload=200_000),
-        make_record(fast, wall_ns=[30 * ms]),
-        make_record([*fast, "system=plaintext"], status="incorrect"),
-        make_record([*slow, "system=plaintext"], wall_ns=[8 * ms], payload=0, hops=0),
-        make_record([*slow, "system=puma"], wall_ns=[4 * ms], payload=100, hops=8),
-        make_record(["experiment.n=6", "system=puma"]),
-        make_record(["experiment.n=6", "system=puma", "threads=2"]),
-    ):
-        store.save(tmp_path, made)
-    whole = beside(show().splitlines())
-    assert " ".join(whole[0]) == "argmax relative to the first of each group, n 5, shaper emulated"
-    table = beside(show("network=permllm-wan").splitlines())
-    assert " ".join(table[0]) == (
-        "argmax relative to permllm, n 5, permllm-wan (10 ms, 1 Gbit/s), shaper emulated"
-    )
-    assert table[1] == [
-        *("system", "system.domain", "repeat"),
-        *(
-            "online",
-            "offline",
-            "sum",
-            "×",
-            "online",
-            "×",
-            "sum",
-            "×",
-            "bytes",
-            "×",
-            "hops",
-            "error",
-        ),
-    ]
-    assert [" ".join(cells) for cells in table[2:]] == [
-        "permllm ring64 10 30.0 ms 12.0 ms 42.0 ms 1.00 1.00 1.00 1.00 2.0e-04",
-        "mpcformer – 10 90.0 ms 12.0 ms 102 ms 3.00 2.43 2.50 1.50 2.0e-04",
-        "permllm float32 10 15.0 ms 12.0 ms 27.0 ms 0.500 0.643 0.500 1.00 2.0e-04",
-        "puma – 3 75.0 ms 12.0 ms 87.0 ms 2.50 2.07 0 10.0 2.0e-04",
-    ]
-    table = beside(show("network=puma").splitlines())
-    assert [cells[0] for cells in table[2:]] == ["plaintext", "puma"]
-    assert table[3][-5:] == ["0.500", "0.800", "∞", "∞", "2.0e-04"]
-    assert beside(show("n=6").splitlines()) == []
-
-
-def elsewhere(record: Record, **changes: Any) -> Record:
-    """The same run on another machine, or by other code."""
-    return replace(record, environment={**record.environment, **changes})
-
-
-OTHER_MACHINE = {"cpu_model": "Xeon", "usable_cores": 64}
-OTHER_CODE = {"sources": {"code": "f" * 16, "system": None}, "git": {"commit": "abcdef012"}}
-
-
-@pytest.mark.parametrize(
-    ("name", "change", "cells"),
-    [
-        ("machine", OTHER_MACHINE, ("unknown", "Xeon, 64 cores")),
-        ("commit", OTHER_CODE, ("unknown", "abcdef0")),
-    ],
-)
-def test_unlike_runs_are_marked_and_never_compared(
-    name: str,
-    change: dict[str, Any],
-    cells: tuple[str, str],
-    make_record: MakeRecord,
-    show: Show,
-    tmp_path: Path,
-) -> None:
-    store.save(tmp_path, make_record(["experiment.n=5"]))
-    store.save(tmp_path, elsewhere(make_record(["experiment.n=5", "system=puma"]), **change))
-    lines = show().splitlines()
-    assert name in lines[1].split()
-    assert [cell in line for cell, line in zip(cells, lines[2:4], strict=True)] == [True, True]
-    assert beside(lines) == []
-    told = f" not compared, since {name} differs: permllm ({cells[0]}), puma ({cells[1]})"
-    assert told in lines
-    titles = [line for line in show("--pivot", "n", "system").splitlines() if "online" in line]
-    assert titles == [f"argmax, {name} {cell}: online" for cell in cells]
-
-
-def test_one_run_of_two_machines_stands_twice_and_of_two_codes_once(
-    make_record: MakeRecord, show: Show, tmp_path: Path
-) -> None:
-    """Two folders put together: one file of an id is the last, the other is kept beside it."""
-    here = make_record(["experiment.n=5"], wall_ns=[20_000_000])
-    there = make_record(["experiment.n=5"], wall_ns=[5_000_000])
-    for record in (elsewhere(here, **OTHER_CODE), elsewhere(there, **OTHER_MACHINE), here):
-        store.save(tmp_path, record)
-    lines = show().splitlines()
-    assert sorted("Xeon, 64 cores" in line for line in lines[2:4]) == [False, True]
-    assert len([line for line in lines if "permllm-wan" in line]) == 2
-    assert len([line for line in show("--all").splitlines() if "permllm-wan" in line]) == 3
-    assert len(json.loads(show("--format", "json", "--all"))) == 3
-
-
-def test_a_runner_that_varies_is_a_column(
-    make_record: MakeRecord, show: Show, tmp_path: Path
-) -> None:
-    for runner in ("local", "netns"):
-        store.save(tmp_path, make_record(["experiment.n=5", f"runner={runner}"]))
-    assert "runner" in show().splitlines()[1].split()
-    titles = [line for line in show("--pivot", "n", "system").splitlines() if "online" in line]
-    assert sorted(titles) == ["argmax, runner local: online", "argmax, runner netns: online"]
-
-
-def test_both_variants_of_a_rival_stand_in_a_comparison(
-    make_record: MakeRecord, show: Show, tmp_path: Path
-) -> None:
-    layer = ["experiment=layer", "model=gpt2"]
-    reused = [*layer, "system=mpcformer", "system.reuse_weight_masks=true"]
-    for overrides in (layer, [*layer, "system=mpcformer"]):
-        store.save(tmp_path, make_record(overrides))
-    lines = show().splitlines()
-    (told,) = [line for line in lines if line.startswith(" mpcformer, reuse_weight_masks: ")]
-    assert told.endswith("Not measured here: system.reuse_weight_masks=true.")
-    assert beside(lines)[1][1] == "system.reuse_weight_masks"
-    store.save(tmp_path, make_record(reused))
-    lines = show().splitlines()
-    assert [cells[:2] for cells in beside(lines)[2:5]] == [
-        ["permllm", "–"],
-        ["mpcformer", "false"],
-        ["mpcformer", "true"],
-    ]
-    assert "Not measured here" not in "".join(lines)
-
-
-def test_exact_errors_and_what_is_stored_are_columns_where_known(
-    make_record: MakeRecord, show: Show, tmp_path: Path
-) -> None:
-    known = make_record(["experiment=linear"])
-    assert known.correctness is not None
-    exact = replace(known.correctness, exact=0.25)
-    stored = {"P0": 2_000, "P1": 8_000, "P2": 32}
-    store.save(tmp_path, replace(known, correctness=exact, stored_bytes=stored))
-    store.save(tmp_path, make_record(["experiment=linear", "system=puma"]))
-    for line in show().splitlines():
-        if " permllm " in f" {line} " and " ms " in line:
-            assert "2.0e-04 0.250 2.00 kB / 8.00 kB / 32 B" in " ".join(line.split())
-    assert "0.250" in show("--pivot", "n", "system", "--value", "exact_error")
 
 
 @pytest.mark.parametrize(
@@ -488,3 +319,36 @@ def test_documents(form: str, make_record: MakeRecord, show: Show, tmp_path: Pat
 
 def golden(name: str) -> str:
     return (Path(__file__).parent / "golden" / name).read_text(encoding="utf-8")
+
+
+def test_a_traced_run_by_operator(
+    records: list[Record], show: Show, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Shares are of each role's own time; records without a trace are left out."""
+    assert show("--by", "operator").startswith(f"no record in {tmp_path} has operators; make one")
+    operators = [
+        OperatorRecord("P0", "layer/softmax", 1_000_000, 900_000, 2_000_000, 1, 4_000, 1),
+        OperatorRecord("P0", "other", 1_000_000, 0, 0, 0, 0, 0),
+        OperatorRecord("P1", "layer/softmax", 500_000, 400_000, 0, 1, 8_000, 1),
+    ]
+    store.save(tmp_path, replace(records[3], operators=operators))
+    lines = [" ".join(line.split()) for line in show("--by", "operator").splitlines()]
+    assert lines[0] == f"layer gpt2 permllm permllm-wan {records[3].id}, by operator"
+    assert lines[2:5] == [
+        "P0 layer/softmax 75.0 % 1.00 ms 900 µs 2.00 ms 1 4.00 kB 1",
+        "P0 other 25.0 % 1.00 ms 0 ns 0 ns 0 0 B 0",
+        "P1 layer/softmax 100.0 % 500 µs 400 µs 0 ns 1 8.00 kB 1",
+    ]
+    assert "share: of the role's compute and wait" in lines[-1]
+    assert lines[2] in [" ".join(line.split()) for line in show(records[3].id).splitlines()]
+    assert lines == [
+        " ".join(line.split()) for line in show("--by", "operator", records[3].id[:6]).splitlines()
+    ]
+    found = json.loads(show("--by", "operator", "--format", "json"))
+    assert found[0] == {"id": records[3].id, "experiment": "layer", "system": "permllm"} | asdict(
+        operators[0]
+    )
+    assert show("--by", "operator", "--format", "markdown").count("| P0 |") == 2
+    for other in (["--steps"], ["--pivot", "n", "system"]):
+        assert main(["show", f"results_dir={tmp_path}", "--by", "operator", *other]) == 2
+        assert capsys.readouterr().err == f"permbench: --by: not with {other[0]}\n"

@@ -13,16 +13,22 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from harness.config.compose import compose_all, compose_run
-from harness.config.config_hash import config_hash
+from harness.config.config_hash import config_hash, restored
+from harness.config.experiments import EXPERIMENTS, ModelConfig
 from harness.config.groups import CONF_DIR, GROUPS, describe, options
 from harness.config.overrides import expand_sweep
 from harness.config.runners import with_tls
-from harness.config.schema import EXPERIMENTS, ModelConfig, RunConfig
+from harness.config.schema import RunConfig
 from harness.errors import ConfigError
-from harness.registry import OURS
+from harness.records.store import load_all
+from harness.registry import BROUGHT
 from netem.profile import LinkProfile
+from protocols.party import ALL_ROLES
 from protocols.transformer.spec import TransformerSpec
 from protocols.workload import Argmax, Layer, Linear, Nonlinear
+
+ROOT = Path(__file__).parents[3]
+REFERENCE = ROOT / "results" / "reference" / "paper"
 
 
 def test_every_file_composes_and_describes_itself() -> None:
@@ -32,13 +38,19 @@ def test_every_file_composes_and_describes_itself() -> None:
         assert getattr(config, group).name == option
         assert len(describe(group, option)) > 10
     assert options("experiment") == sorted(EXPERIMENTS)
-    assert options("system") == sorted(OURS)
+    assert options("system") == sorted(BROUGHT)
     assert all(config.network.source for config in configs)
 
 
 def needs(option: str) -> list[str]:
-    """What has no default: a prompt."""
-    return ["experiment.tokens=[3,1,4]"] if option == "generate" else []
+    """What has no default: a prompt, a file."""
+    needed = {
+        "generate": ["experiment.tokens=[3,1,4]"],
+        "bootstrapping": ["system=orion"],
+        "orion": ["experiment=bootstrapping"],
+        "external": [f"system.file={ROOT}/examples/external/tally.yaml"],
+    }
+    return needed.get(option, [])
 
 
 def test_every_experiment_composes_with_every_model() -> None:
@@ -47,7 +59,8 @@ def test_every_experiment_composes_with_every_model() -> None:
         [f"{group}={option}" for group, option in zip(names, choice, strict=True)]
         + needs(choice[0])
         for choice in product(*map(options, names))
-        if choice[:2] != ("generate", "bert-base")
+        if choice[1] != "bert-base" or choice[0] not in ("generate", "verify")
+        if choice[0] != "program"
     ]
     for config in compose_all(points):
         assert config.workload() is not None
@@ -117,6 +130,21 @@ def test_profiles_of_online_and_dealer_pairs() -> None:
     assert everyone["P2", "P1"] == LinkProfile(delay_s=0.005, rate_bit_s=1e9)
 
 
+def test_a_side_of_a_direction_may_be_several_roles() -> None:
+    """Of those a run has some or none; a direction of two single roles counts before."""
+    ring = compose_run(["network=ring"]).network.profiles(ALL_ROLES[:9], ALL_ROLES[:10])
+    assert len(ring) == 90
+    one_way_ms = [round(ring["P0", role].delay_s * 1e3, 1) for role in ALL_ROLES[1:10]]
+    assert one_way_ms == [30, 60, 30, 0.5, 30, 60, 30, 0.5, 30]
+    assert all(ring[a, b] == ring[b, a] for a, b in ring)
+    own = [f"network.links.P1_P0.{value}" for value in ("delay_ms=3", "rate_mbit=null")]
+    far = compose_run(["network=far-client", *own]).network.profiles(("P0", "P1"))
+    assert far["P1", "P0"] == LinkProfile(delay_s=0.003)
+    assert far["P1", "P2"] == LinkProfile(delay_s=0.02, rate_bit_s=50e6)
+    assert far["P0", "P1"] == LinkProfile(delay_s=0.02, rate_bit_s=200e6)
+    assert far["P2", "P0"] == LinkProfile(delay_s=0.00025, rate_bit_s=1e9)
+
+
 BAD = [
     ("repat=4", "repat", "did you mean repeat?"),
     ("network.rate_mbits=4", "network.rate_mbits", "did you mean network.rate_mbit?"),
@@ -124,7 +152,12 @@ BAD = [
     ("network=permlm-wan", "network", "permllm-wan2"),
     ("network=null", "network", "permllm-wan2"),
     ("system=nope", "system", "permllm"),
-    ("experiment=argmax_schema", "experiment", "argmax, generate, layer, linear, model"),
+    (
+        "experiment=argmax_schema",
+        "experiment",
+        "argmax, attention, bootstrapping, generate, layer, linear, model, nonlinear, program, slowdown, "
+        "verify",
+    ),
     ("transport.tls=maybe", "transport.tls", "got maybe, must be true, false or null"),
     ("experiment.n=abc", "experiment.n", "got abc, must be a whole number"),
     ("experiment.n=1.5", "experiment.n", "must be a whole number"),
@@ -134,7 +167,12 @@ BAD = [
     ("experiment.name=layer", "experiment.name", "left as"),
     ("system.name=puma", "system.name", "left as"),
     ("system.name=nope", "system.name", "permllm"),
-    ("system=puma system.approx=exact", "system.approx", "allowed: name"),
+    ("system=puma system.bits=64", "system.bits", "allowed: name, approx"),
+    (
+        "system=puma system.approx=fourier",
+        "system.approx",
+        "puma, quad+2quad, quad+2relu, friendly",
+    ),
     ("system=mpcformer system.approx=cubic", "system.approx", "quad+2quad"),
     ("experiment=nonlinear experiment.op=relu", "experiment.op", "gelu, softmax, layernorm"),
     ("experiment=nonlinear experiment.shape=[]", "experiment.shape", "≥ 1"),
@@ -142,6 +180,16 @@ BAD = [
     ("experiment=nonlinear experiment.shape=4", "experiment.shape", "a list of whole numbers"),
     ("experiment=nonlinear experiment.shape=[a]", "experiment.shape[0]", "a whole number"),
     ("experiment=linear experiment.d_in=0", "experiment.d_in", "≥ 1"),
+    ("experiment=attention experiment.kv_len=0", "experiment.kv_len", "≥ 1"),
+    ("experiment=linear system=ckks system.degree=4096", "system.degree", "auto, 8192"),
+    ("experiment=linear system=ckks system.scale_bits=0", "system", "whole number ≥ 1"),
+    ("experiment=slowdown experiment.work=relu", "experiment.work", "linear, gelu, softmax, layer"),
+    ("experiment=slowdown experiment.d=0", "experiment.d", "≥ 1"),
+    (
+        "experiment=slowdown experiment.work=layer experiment.d=100",
+        "experiment.d",
+        "a multiple of 64",
+    ),
     ("experiment=layer experiment.q_len=0", "experiment.q_len", "≥ 1"),
     ("experiment=layer experiment.q_len=9 experiment.kv_len=8", "experiment.kv_len", "q_len = 9"),
     ("experiment=layer experiment.kv_len=129", "experiment.kv_len", "max_positions = 128"),
@@ -161,11 +209,17 @@ BAD = [
     ("network.loss=1 shaper=none", "network.loss", "below 1"),
     ("network.dealer=null", "network.dealer", "a mapping of rtt_ms"),
     ("network.dealer.rtt_ms=-1", "network.dealer.rtt_ms", "≥ 0"),
-    ("network.links.P0_P3.delay_ms=1", "network.links.P0_P3", "P0>P1"),
+    ("network.links.P0_P16.delay_ms=1", "network.links.P0_P16", "one role of P0 to P15"),
+    ("network.links.P1_P1.delay_ms=1", "network.links.P1_P1", "such as P0>P1"),
     ("network.links.P0_P1.delay_ms=1", "network.links.P0>P1.rate_mbit", "is not set"),
     ("network.links.P0_P1.speed=1", "network.links.P0>P1.speed", "delay_ms"),
     ("network.links={}", "network.links={}", "P1_P0.delay_ms=5"),
     ("experiment=model experiment.prompt_len=0", "experiment.prompt_len", "≥ 1"),
+    ("experiment=verify experiment.drafted=0", "experiment.drafted", "≥ 1"),
+    ("experiment=verify experiment.drafted=95", "experiment.drafted", "max_positions = 128"),
+    ("experiment=verify experiment.acceptance=[0.5,1.5]", "experiment.acceptance", "0 to 1"),
+    ("experiment=verify experiment.acceptance=[]", "experiment.acceptance", "0 to 1"),
+    ("experiment=verify model=bert-base", "model.family", "generates"),
     ("experiment=model experiment.new_tokens=121", "experiment.new_tokens", "max_positions = 128"),
     ("experiment=generate", "experiment.tokens", "token ids, unless experiment.prompt"),
     ("experiment=generate experiment.tokens=[1000]", "experiment.tokens", "below model.vocab"),
@@ -175,7 +229,8 @@ BAD = [
     ("experiment=generate experiment.tokens=[1] experiment.top_p=0", "experiment.top_p", "above 0"),
     ("model.checkpoint=/nowhere", "model.checkpoint", "/nowhere"),
     ("system.domain=float16", "system.domain", "ring64, float32"),
-    ("system.weight_bits=8", "system.weight_bits", "one of 16, 32"),
+    ("system.weight_bits=4", "system.weight_bits", "one of 8, 16, 32"),
+    ("system.weight_bits=8 system.domain=float32", "system", "needs domain=ring64"),
     ("system.mask_scale=0", "system", "mask_scale must be a number > 0"),
     ("repeat=0", "repeat", "≥ 1"),
     ("warmup=-1", "warmup", "≥ 0"),
@@ -254,6 +309,11 @@ def test_directions_in_a_file(tmp_path: Path) -> None:
     )
     profile = compose_run(["network=mine"], conf).network.profiles(("P0", "P1"))["P1", "P0"]
     assert profile == LinkProfile(delay_s=0.003, rate_bit_s=2e6)
+    links = "links:\n  P0+P2>P1: &link {delay_ms: 3, rate_mbit: 2}\n  P2+P3>P1: *link\n"
+    (conf / "network" / "mine.yaml").write_text(head + links)
+    with pytest.raises(ConfigError) as error:
+        compose_run(["network=mine"], conf)
+    assert str(error.value) == "network.links.P2+P3>P1: P2>P1 is in another direction already"
 
 
 def test_sweep_expands_in_order_with_the_last_key_fastest() -> None:
@@ -294,3 +354,14 @@ def test_hash_names_what_a_run_does() -> None:
     ]
     hashes = {config_hash(config) for config in compose_all(others)}
     assert len(hashes | {config_hash(base)}) == len(others) + 1
+
+
+@pytest.mark.parametrize("system", ["mpcformer", "puma", "plaintext"])
+def test_a_newer_option_s_default_renames_no_record(system: str) -> None:
+    """The names of reference records are those of their configurations, by whichever version."""
+    records = load_all(REFERENCE)
+    own = [record for record in records if record.config["system"]["name"] == system]
+    assert [config_hash(restored(record.config)) for record in own] == [r.id for r in own]
+    assert own or system == "plaintext"
+    chosen = [compose_run([f"system={system}", f"system.approx={a}"]) for a in ("friendly", "puma")]
+    assert len({config_hash(config) for config in chosen}) == 2

@@ -1,6 +1,7 @@
 """Every key is documented, once, and all that is said of keys comes from there."""
 
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 import pytest
 
@@ -8,12 +9,14 @@ from harness.cli.key_help import about, every_key
 from harness.cli.main import main
 from harness.config import reference
 from harness.config.compose import compose_all, compose_run
+from harness.config.config_hash import flatten
 from harness.config.groups import GROUPS, options
 from harness.config.overrides import expand_sweep
 from harness.config.reference import CALL, KeyDoc, keys
 from harness.config.schema import RunConfig
-from harness.records.query import flatten
 from protocols.options import doc
+
+ROOT = Path(__file__).parents[3]
 
 
 def test_every_key_has_a_meaning_and_says_what_it_takes() -> None:
@@ -28,8 +31,13 @@ def test_no_key_of_a_configuration_is_left_out() -> None:
         ["runner=docker"],
         ["runner=remote"],
     ]
-    points += [[f"experiment={e}"] for e in options("experiment") if e != "generate"]
-    points += [[f"system={s}"] for s in options("system")]
+    points += [
+        [f"experiment={e}", *(["system=orion"] if e == "bootstrapping" else [])]
+        for e in options("experiment")
+        if e != "generate"
+    ]
+    points += [[f"system={s}"] for s in options("system") if s != "external"]
+    points += [["system=external", f"system.file={ROOT}/examples/external/tally.yaml"]]
     from harness.config.config_hash import resolved  # noqa: PLC0415
 
     held = {key for config in compose_all(points) for key in flatten(resolved(config))}
@@ -44,6 +52,7 @@ def test_defaults_are_those_of_a_run() -> None:
         head = [
             f"experiment={option}",
             *(["experiment.tokens=[3]"] if option == "generate" else []),
+            *(["system=orion"] if option == "bootstrapping" else []),
         ]
         own = [
             d for d in reference.option_keys("experiment", option) if d.key != "experiment.tokens"
@@ -138,7 +147,7 @@ def test_a_key_of_one_system_multiplies_its_points_alone() -> None:
         ),
         (["mpcformer.approx=exact"], "mpcformer.approx: no run of this call"),
         (["system=mpcformer", "mpcformer.aprox=exact"], "did you mean mpcformer.approx?"),
-        (["system=puma", "puma.frac=3"], "puma.frac: unknown key; puma has no options"),
+        (["system=puma", "puma.frac=3"], "puma.frac: unknown key; allowed: approx"),
         (
             ["system=mpcformer", "mpcformer.approx=1"],
             "system.approx: got 1, must be one of quad+2quad",

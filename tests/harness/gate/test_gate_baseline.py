@@ -12,10 +12,20 @@ from harness.cli.main import main
 from harness.config.compose import compose_run
 from harness.config.schema import RunConfig
 from harness.errors import ConfigError, GateFailure
-from harness.gate.baseline import Baseline, Counts, Row, counts_of, default_rows, load, parse
+from harness.gate.baseline import (
+    TIMED,
+    Baseline,
+    Counts,
+    Row,
+    counts_of,
+    default_rows,
+    load,
+    parse,
+)
 from harness.gate.update import updated
 from harness.progress import PlainProgress
 from harness.records.record import Record, Sent
+from harness.registry import system_class
 from tests.harness.conftest import build_record
 
 SENT = {"messages": 1, "payload_bytes": 8, "wire_bytes": 62}
@@ -40,7 +50,10 @@ class Bench:
     def __init__(self, **changes: Any) -> None:
         self._changes = changes
 
+        self.asked: list[int] = []
+
     def measure(self, config: RunConfig, alone: bool = False) -> list[Record]:
+        self.asked.append(config.repeat)
         return [build_record([f"repeat={config.repeat}"], **self._changes)]
 
     def renew(self) -> None: ...
@@ -48,7 +61,7 @@ class Bench:
 
 def test_a_file_says_what_was_saved(tmp_path: Path) -> None:
     record = build_record()
-    row = Row("ä row", ("experiment.shape=[ 1, 2 ]",), 1.5, counts_of(record), (1, 2, 3))
+    row = Row("ä row", ("experiment.shape=[ 1, 2 ]",), 1.5, counts_of(record), (1, 2, 3), True)
     before = Baseline((row, Row("bare", ())), {"cores": 2}, {"date": "today"})
     before.save(tmp_path / "new" / "gate.json")
     assert load(tmp_path / "new" / "gate.json") == before
@@ -79,6 +92,7 @@ WRONG = [
     (_set("rows", 1, "threshold", to=0.9), "rows[1] (two).threshold is 0.9, must be a number > 1"),
     (_set("rows", 1, "threshold", to="5%"), "rows[1] (two).threshold is 5%"),
     (_set("rows", 1, "treshold", to=1.1), "did you mean threshold?"),
+    (_set("rows", 1, "counts_only", to=1), "rows[1] (two).counts_only is 1, must be true or false"),
     (_set("rows", 1, "run", to=["a", 1]), "rows[1] (two).run is"),
     (_set("rows", 1, "online_ns", to=[0]), "rows[1] (two).online_ns is [0]"),
     (
@@ -128,8 +142,24 @@ def test_words_replace_those_of_the_same_key() -> None:
 
 
 def test_the_default_rows_can_be_run() -> None:
-    for row in default_rows():
-        compose_run(row.run)
+    """Each under its own name, and none of what its system cannot compute."""
+    rows = default_rows()
+    assert len({row.name for row in rows}) == len(rows)
+    for row in rows:
+        config = compose_run(row.run)
+        system_class(config.system.name).check(config.workload(), config.system.options())
+        assert row.counts_only == (
+            config.system.name in ("shaft", "fss", "shamir", "he_linear", "ckks")
+        )
+
+
+def test_a_row_of_counts_alone_is_run_once_and_keeps_no_times() -> None:
+    bench, config = Bench(), compose_run(["repeat=7"])
+    rows = [(Row("timed", ()), config), (Row("counts", (), counts_only=True), config)]
+    timed, counted = updated(rows, bench, PlainProgress()).rows
+    assert bench.asked == [7, 1]
+    assert timed.online_ns
+    assert counted == Row("counts", (), phases=timed.phases, counts_only=True)
 
 
 @pytest.mark.parametrize(
@@ -162,3 +192,5 @@ def test_the_projects_own_baseline_can_be_read() -> None:
     root = Path(__file__).parents[3]
     rows = load(root / "results" / "reference" / "gate.json").rows
     assert all(row.phases for row in rows)
+    assert {row.name for row in default_rows()} == {row.name for row in rows}
+    assert all(row.counts_only for row in rows if row.run[0].removeprefix("system=") not in TIMED)

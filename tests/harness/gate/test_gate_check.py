@@ -174,6 +174,15 @@ def test_no_counts_to_compare_with_cannot_tell() -> None:
     assert "--update" in text(result)
 
 
+def test_a_row_of_counts_alone_is_not_timed() -> None:
+    """Whatever its times are, and in whichever mode."""
+    for timing in (AGAINST, Timing()):
+        result, bench = judged(SLOW, row=replace(ROW, counts_only=True), timing=timing)
+        assert verdicts(result) == {"run": "fine", "counts": "fine", "time": None}
+        assert "of counts alone" in text(result)
+        assert [config.repeat for config in bench.configs] == [1]
+
+
 def test_a_run_that_fails_cannot_tell() -> None:
     result, _ = judged(GateFailure("P1 was killed by SIGKILL"))
     assert (result.verdict, text(result)) == ("cannot tell", "P1 was killed by SIGKILL")

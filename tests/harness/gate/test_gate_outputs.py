@@ -8,7 +8,7 @@ import pytest
 from harness.gate.baseline import Row, counts_of
 from harness.gate.check import Check, Result
 from harness.gate.outputs import benchmark, exit_code, headline, junit, markdown, print_results
-from harness.gate.ratio import Interval
+from harness.records.ratio import Interval
 from tests.harness.conftest import build_record
 
 RECORD = build_record()

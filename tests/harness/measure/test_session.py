@@ -29,7 +29,7 @@ from protocols.workload import Nonlinear
 
 pytestmark = pytest.mark.slow
 
-QUICK = ["repeat=2", "warmup=1", "calibration.strict=false"]
+QUICK = ["repeat=2", "warmup=1", "calibration.strict=false", "calibration.patience_s=0"]
 LAYER = ["experiment=layer", "model=gpt2", "experiment.q_len=1", "experiment.kv_len=16", *QUICK]
 
 
@@ -78,6 +78,18 @@ def counts(record: Record) -> dict[str, object]:
         name: (phase.hops, {role: r.sent for role, r in phase.roles.items()})
         for name, phase in record.phases.items()
     }
+
+
+def test_slowdown_has_the_time_of_pytorch(session: Session) -> None:
+    """From the same run, and of no other experiment."""
+    works = ["experiment=slowdown experiment.work=gelu experiment.d=64", "experiment.n=10"]
+    clear, other = (
+        session.run(config(*work.split(), "system=plaintext", "shaper=none", *QUICK), Stages())
+        for work in works
+    )
+    assert (clear.status, other.status) == ("ok", "ok")
+    assert len(clear.pytorch_ns or []) >= 5
+    assert other.pytorch_ns is None
 
 
 def test_one_seed_gives_one_answer_one_cost_and_one_set_of_processes(session: Session) -> None:

@@ -1,15 +1,8 @@
 """A sweep over any keys: its points, its order, where it stops, and how it goes on."""
 
-import json
-import random
-import subprocess
-import sys
-import time
-from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 
@@ -17,17 +10,14 @@ from harness.cli.compose_call import compose_call, split_arguments
 from harness.cli.main import main
 from harness.config.compose import compose_all
 from harness.config.config_hash import config_hash
-from harness.config.groups import CONF_DIR
 from harness.config.overrides import expand_sweep
 from harness.errors import ConfigError
+from harness.machine import resource_check
 from harness.measure import sweep as runs
-from harness.progress import PlainProgress
 from harness.records import code_digest, store
 from harness.records.record import Status
-from harness.records.run_lock import locked
 from tests.fake_session import FakeSession
 
-REPO = CONF_DIR.parent
 SWEEP = ["run", "-m", "experiment.n=range(1,7)"]
 
 
@@ -56,7 +46,7 @@ def test_points_of_one_key(argument: str, values: list[str]) -> None:
         ("experiment.n=interval(1,5)", "interval() has no points"),
         ("network=glob(zz*)", "matches no option"),
         ("experiment.n=range(5,1)", "has no points"),
-        ("sweep.order=given,shuffled", "is a key of `permbench run` alone"),
+        ("sweep.order=grid,shuffled", "is a key of `permbench run` alone"),
     ],
 )
 def test_sweeps_without_points(argument: str, problem: str) -> None:
@@ -68,9 +58,12 @@ def test_sweeps_without_points(argument: str, problem: str) -> None:
 @pytest.mark.parametrize(
     ("argument", "problem"),
     [
-        ("sweep.order=random", "sweep.order: got random, must be one of given, shuffled"),
-        ("sweep.oder=given", "did you mean sweep.order?"),
-        ("sweep.order=given,shuffled", "is a sweep; a call has one value of it"),
+        (
+            "sweep.order=random",
+            "sweep.order: got random, must be one of interleaved, grid, shuffled",
+        ),
+        ("sweep.oder=grid", "did you mean sweep.order?"),
+        ("sweep.order=grid,shuffled", "is a sweep; a call has one value of it"),
         ("sweep.jobs=0", "sweep.jobs: got 0, must be a whole number ≥ 1"),
         ("continue_on_error=3.5", "continue_on_error: got 3.5, must be true or false"),
         ("hydra/launcher=slurm", "allowed: basic, submitit_local, submitit_slurm"),
@@ -110,6 +103,66 @@ def test_a_shuffled_sweep_goes_on_in_its_order(session: FakeSession) -> None:
     assert session.sizes() == drawn[3:]
     assert main([*SWEEP, "sweep.order=shuffled", "sweep.seed=2", "force=true"]) == 0
     assert session.sizes()[3:] != drawn
+
+
+SYSTEMS = ["run", "-m", "system=permllm,mpcformer,puma", "mpcformer.reuse_weight_masks=true,false"]
+LAYERS = ["experiment=layer", "model=tiny", "experiment.q_len=1,2"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "together"),
+    [
+        ([], [["permllm", "mpcformer", "mpcformer", "puma"]] * 2),
+        (["sweep.order=grid"], []),
+        (["sweep.order=shuffled"], []),
+        (["memory.check=false"], [["permllm", "mpcformer", "mpcformer", "puma"]] * 2),
+    ],
+)
+def test_runs_that_differ_in_the_system_alone_take_turns(
+    arguments: list[str], together: list[list[str]], session: FakeSession
+) -> None:
+    assert main([*SYSTEMS, *LAYERS, *arguments]) == 0
+    assert session.together == together
+    assert len(session.configs) == len(store.load_all(Path("results/runs"))) == 8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ([], "of memory, 3.00 GB are available"),
+        (
+            ["runner=remote", "runner.listen=127.0.0.1:18732", "runner.secret_file=s"],
+            "one party for each",
+        ),
+        (
+            ["permllm.weight_bits=16,32", "mpcformer.truncation=local,exact"],
+            "21 parties, which are too many at once",
+        ),
+    ],
+)
+def test_systems_that_cannot_take_turns_say_why_and_run_one_after_another(
+    arguments: list[str],
+    reason: str,
+    session: FakeSession,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(resource_check, "available_bytes", lambda: 3_000_000_000)
+    assert main([*SYSTEMS, *LAYERS[:2], *arguments]) == 0
+    assert session.together == []
+    (told,) = [line for line in capsys.readouterr().err.splitlines() if "take turns" in line]
+    assert reason in told
+
+
+def test_of_runs_in_turns_those_that_are_stored_or_held_are_left_out(session: FakeSession) -> None:
+    """And a bad one ends a sweep only once the others of its turns have been told of."""
+    assert main(["run", *LAYERS[:2], "system=mpcformer"]) == 0
+    session.status = lambda config: "failed" if config.system.name == "permllm" else "ok"
+    three = "system=permllm,mpcformer,puma"
+    assert main(["run", "-m", three, *LAYERS[:2], "continue_on_error=false"]) == 1
+    assert session.together == [["permllm", "puma"]]
+    statuses = {r.config["system"]["name"]: r.status for r in store.load_all(Path("results/runs"))}
+    assert statuses == {"permllm": "failed", "puma": "ok", "mpcformer": "ok"}
 
 
 @pytest.mark.parametrize("status", ["failed", "timeout", "incorrect"])
@@ -208,106 +261,3 @@ def test_a_strict_run_does_not_take_a_link_outside_tolerance(
     assert "stored, but over a link outside tolerance" in capsys.readouterr().out
     assert main(["run", "calibration.strict=false"]) == 0
     assert len(session.configs) == 2
-
-
-def test_two_sweeps_share_the_work(session: FakeSession, stages: list[str]) -> None:
-    """What another process measures comes last: its record, or ours where it left none."""
-    made = runs.plan(compose_all(expand_sweep(["experiment.n=1,2,3"])))
-    first, second, _ = made.pending.values()
-    measured = runs.measured_here(made, cast(Any, lambda: session), Stages(stages))
-    with ExitStack() as others:
-        for config in (first, second):
-            others.enter_context(locked(runs.path_of(config)))
-        assert next(measured).config["experiment"]["n"] == 3
-        theirs = session.run(first, Stages([]))
-        store.save(Path(first.results_dir), theirs)
-    assert next(measured) == theirs
-    assert next(measured).config["experiment"]["n"] == 2
-    assert next(measured, None) is None
-    assert session.sizes() == [3, 1, 2]  # 1 by the other process
-    assert [text.startswith("left to process") for text in stages[:2]] == [True, True]
-    assert not list(Path("results").rglob(".*.lock"))
-
-
-@pytest.fixture
-def stages() -> list[str]:
-    return []
-
-
-class Stages(PlainProgress):
-    """Keeps what a run came to."""
-
-    def __init__(self, texts: list[str]) -> None:
-        super().__init__()
-        self._texts = texts
-
-    def stage(self, text: str) -> None:
-        self._texts.append(text)
-
-
-SLOW_RUNS = """
-import sys, time
-from types import ModuleType
-from harness.cli.main import main
-from tests.harness.conftest import build_record
-from harness.config.groups import CONF_DIR
-from harness.config.config_hash import config_hash, resolved
-from dataclasses import replace
-
-class Session:
-    def __enter__(self): return self
-    def __exit__(self, *_): pass
-    def run(self, config, progress):
-        with open(sys.argv[1], "a") as log:
-            log.write(config_hash(config) + "\\n")
-        time.sleep(0.05)
-        return replace(build_record(), id=config_hash(config), config=resolved(config),
-                       logs={"P0": ["x" * 1_000_000]})
-
-sys.modules["harness.measure.session"] = module = ModuleType("harness.measure.session")
-module.Session = Session
-sys.exit(main(sys.argv[2:]))
-"""
-
-
-def sweep(log: Path, results: Path, kill_after_s: float | None = None) -> int:
-    """Run the sweep in a process of its own, and perhaps kill it so long after its first run began."""
-    few = ["experiment.n=range(1,16)", "memory.check=false"]  # which would import torch
-    arguments = ["run", "-m", *few, f"results_dir={results}"]
-    program = subprocess.Popen(
-        [sys.executable, "-c", SLOW_RUNS, str(log), *arguments],
-        cwd=REPO,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    if kill_after_s is not None:
-        known = measured(log)
-        while measured(log) == known and program.poll() is None:
-            time.sleep(0.005)
-        time.sleep(kill_after_s)
-        program.kill()
-    return program.wait(60)
-
-
-def measured(log: Path) -> list[str]:
-    return log.read_text().split() if log.exists() else []
-
-
-@pytest.mark.slow
-def test_a_killed_sweep_ends_as_an_uninterrupted_one(tmp_path: Path) -> None:
-    """It is killed for real, at several random moments; what was saved is not measured again."""
-    draw = random.Random()
-    log, results, whole = tmp_path / "log", tmp_path / "killed", tmp_path / "whole"
-    for kill_after_s in [*(draw.uniform(0, 0.3) for _ in range(3)), None]:
-        before, saved = len(measured(log)), saved_in(results)
-        assert sweep(log, results, kill_after_s) == (0 if kill_after_s is None else -9)
-        assert not set(measured(log)[before:]) & saved.keys()
-    assert sweep(tmp_path / "other log", whole) == 0
-    assert len(saved_in(whole)) == 15
-    assert saved_in(results) == saved_in(whole)
-
-
-def saved_in(results: Path) -> dict[str, object]:
-    """Whole records by id; one that is cut off does not load."""
-    texts = {path.stem: path.read_text() for path in results.glob("argmax/*.json")}
-    return {name: json.loads(text.replace(str(results), "results")) for name, text in texts.items()}

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from itertools import combinations, permutations
 from typing import Any
 
 import pytest
@@ -11,12 +12,14 @@ from harness.measure.session import Session
 from harness.measure.sweep import summary
 from harness.parties import link_check
 from harness.parties.group import PartyGroup
+from harness.parties.job import Shaping
 from harness.parties.link_check import Calibration, calibrate
 from harness.progress import PlainProgress
 from harness.records.record import OUTSIDE, REMEDY, Record
 from harness.report.tables import print_tables
+from netem.profile import LinkProfile
 from netem.tolerance import Deviation
-from protocols.party import P0, P1, Role
+from protocols.party import ALL_ROLES, P0, P1, Role
 
 OFF = (Deviation("", "rtt", 1.5), Deviation("backward", "bulk", 8.0))
 PAIRS: tuple[tuple[Role, Role], ...] = ((P0, P1),)
@@ -45,6 +48,21 @@ class Clock:
     def sleep(self, seconds: float) -> None:
         self.waits.append(seconds)
         self.now_s += seconds
+
+
+def test_of_many_alike_links_three_are_measured_at_every_size() -> None:
+    """Two profiles make a kind of link, whichever direction has which; three roles have no more."""
+    near, far = LinkProfile(0.001), LinkProfile(0.02, 5e7)
+    pairs = list(combinations(ALL_ROLES[:6], 2))
+    links = {f"{a}>{b}": far if P1 in (a, b) else near for a, b in permutations(ALL_ROLES[:6], 2)}
+    links["P1>P0"] = near
+    briefly = Shaping("emulated", links).measured_briefly(pairs)
+    full = [pair for pair in pairs if pair not in briefly]
+    assert full == [
+        *(("P0", "P1"), ("P0", "P2"), ("P0", "P3"), ("P0", "P4")),
+        *(("P1", "P2"), ("P1", "P3"), ("P1", "P4")),
+    ]
+    assert not Shaping().measured_briefly(list(combinations(ALL_ROLES[:3], 2)))
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ from harness.transport import handshake
 from harness.transport.handshake import Credentials, connect
 from harness.transport.tls import Identity
 
-connect_peers, greeting = worker._connect_peers, handshake._Greeting.__init__
+connect_peers, greeting = worker._connect_peers, handshake.Greeting.__init__
 role, host, port = sys.argv[1:4]
 
 class Tap:
@@ -94,7 +94,7 @@ def as_p0():
     worker._connect_peers = pose
 
 def noting():
-    handshake._Greeting.__init__ = lambda self, sock, *rest: greeting(self, Tap(sock), *rest)
+    handshake.Greeting.__init__ = lambda self, sock, *rest: greeting(self, Tap(sock), *rest)
 
 def again():
     with socket.create_connection((host, int(port))) as sock, open({notes!r}, "rb") as file:

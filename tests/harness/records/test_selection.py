@@ -7,7 +7,12 @@ from typing import Any
 import pytest
 
 from harness.records.record import Record
-from harness.records.selection import condition_texts, newest, varying_conditions
+from harness.records.selection import (
+    condition_texts,
+    newest,
+    of_last_versions,
+    varying_conditions,
+)
 
 MakeRecord = Callable[..., Record]
 HERE = {"cpu_model": "Xeon", "usable_cores": 2, "memory_bytes": 8}
@@ -51,6 +56,25 @@ def test_a_run_on_two_machines_is_two_and_by_two_codes_is_the_newer(
     here, there = at(record, 2), at(record, 1, cpu_model="EPYC")
     before = at(record, 1, sources={"code": "aa", "system": None})
     assert newest([here, there, before]) == [here, there]
+
+
+def test_versions_of_a_system_of_another_package_vary_and_systems_do_not(
+    make_record: MakeRecord,
+) -> None:
+    """Ours has no version beside the code's; that is no difference from one that has."""
+    ours = at(make_record(), 1)
+
+    def of_version(day: int, digest: str) -> Record:
+        config = {**ours.config, "system": {"name": "other"}}
+        sources = {**ours.environment["sources"], "system": digest}
+        return replace(at(ours, day, sources=sources), config=config)
+
+    first, second = of_version(1, "aaaaaaaa"), of_version(2, "bbbbbbbb")
+    assert varying_conditions([ours, first]) == []
+    assert varying_conditions([ours, first, second]) == ["version"]
+    names = condition_texts("version", [ours, first, second])
+    assert [names(record) for record in (ours, first, second)] == ["–", "aaaaaa", "bbbbbb"]
+    assert of_last_versions([second, ours, first]) == [second, ours]
 
 
 def test_names_of_machines_and_commits_tell_them_apart(make_record: MakeRecord) -> None:

@@ -1,7 +1,10 @@
 """A record survives the disk unchanged, or is not there at all."""
 
+import errno
+import fcntl
 import json
 import os
+import stat
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,13 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.config.config_hash import restored
+from harness.config.compose import compose_run
+from harness.config.config_hash import resolved, restored
 from harness.errors import ConfigError, RecordError
 from harness.records import store
 from harness.records.migrate import SCHEMA
 from harness.records.record import (
     Correctness,
     NetworkRecord,
+    OperatorRecord,
     PhaseRecord,
     Record,
     RolePhase,
@@ -30,6 +35,7 @@ MakeRecord = Callable[..., Record]
 COUNT = st.integers(0, 2**63)
 NAMES = st.sampled_from(["P0", "P1", "P2", "é"])
 PLAIN = st.dictionaries(st.text(max_size=5), st.none() | st.booleans() | COUNT | st.text())
+CONFIG = resolved(compose_run(["experiment.n=5"]))
 SENT = st.builds(Sent, COUNT, COUNT, COUNT)
 ROLES = st.builds(RolePhase, st.lists(COUNT), COUNT, st.dictionaries(NAMES, SENT))
 PHASES = st.builds(
@@ -43,13 +49,14 @@ PHASES = st.builds(
 RECORDS = st.builds(
     Record,
     id=st.text(),
-    config=PLAIN,
+    config=PLAIN.map(lambda more: {**more, **CONFIG}),
     status=st.sampled_from(["ok", "unsupported", "failed", "timeout", "incorrect"]),
     error=st.none() | st.text(),
-    network=st.builds(NetworkRecord, st.text(), st.dictionaries(NAMES, PLAIN), PLAIN),
+    network=st.builds(NetworkRecord, st.text(), st.dictionaries(NAMES, PLAIN)),
     phases=st.dictionaries(st.sampled_from(["prepare", "offline", "online"]), PHASES, max_size=2),
     steps=st.lists(
-        st.builds(StepRecord, st.just("decode"), COUNT, COUNT, COUNT, COUNT), max_size=2
+        st.builds(StepRecord, COUNT, st.just("decode"), COUNT, COUNT, COUNT, COUNT, COUNT),
+        max_size=2,
     ),
     correctness=st.none()
     | st.builds(
@@ -60,9 +67,12 @@ RECORDS = st.builds(
         st.booleans(),
         st.none() | st.floats(0),
     ),
-    environment=PLAIN,
+    environment=PLAIN.map(lambda more: {f"x-{key}": value for key, value in more.items()}),
     logs=st.dictionaries(NAMES, st.lists(st.text(), max_size=2)),
+    parameters=st.none() | st.text(),
     stored_bytes=st.none() | st.dictionaries(NAMES, COUNT),
+    operators=st.none()
+    | st.lists(st.builds(OperatorRecord, NAMES, st.text(), *[COUNT] * 6), max_size=2),
 )
 
 
@@ -83,12 +93,22 @@ def test_json_is_standard_even_where_numbers_are_not(make_record: MakeRecord) ->
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"schema": 4}, "schema 4, this version reads schemas 1 to 3"),
+        ({"schema": 5}, "schema 5, this version reads schemas 1 to 4"),
+        ({"operators": [{"role": "P0"}]}, "not a record"),
         ({"schema": None}, "schema None"),
-        ({"status": "fine"}, "status 'fine'"),
-        ({"phases": {"online": {"hops": 1}}}, "not a record"),
-        ({"surprise": 1}, "surprise"),
-        ({"network": None}, "not a record"),
+        ({"status": "fine"}, "status: got fine, must be ok or unsupported or failed"),
+        ({"phases": {"online": {"hops": 1}}}, "phases.online.wall_ns: is missing"),
+        ({"surprise": 1}, "surprise: is no key of a record"),
+        ({"network": None}, "network: got null, must be an object"),
+        ({"stored_bytes": {"P0": "x"}}, "stored_bytes.P0: got x, must be a whole number"),
+        (
+            {"environment": {"git": {"dirty": 1}}},
+            "environment.git.dirty: got 1, must be true or false",
+        ),
+        (
+            {"correctness": {"metric": "", "value": 10**400, "ok": True}},
+            "correctness.tolerance: is",
+        ),
     ],
 )
 def test_other_schemas_are_refused(
@@ -97,6 +117,65 @@ def test_other_schemas_are_refused(
     data = json.loads(make_record().to_json()) | change
     with pytest.raises(RecordError, match=problem):
         Record.from_dict(data)
+
+
+def test_keys_are_in_one_order_whoever_spoke_first(make_record: MakeRecord) -> None:
+    record = make_record()
+    turned = {
+        name: replace(phase, roles=dict(reversed(phase.roles.items())))
+        for name, phase in reversed(record.phases.items())
+    }
+    assert replace(record, phases=turned).to_json() == record.to_json()
+    assert list(json.loads(record.to_json())["phases"]) == ["prepare", "offline", "online"]
+
+
+def test_a_record_with_a_prompt_is_for_its_owner_alone(
+    tmp_path: Path, make_record: MakeRecord
+) -> None:
+    tokens = [
+        "experiment=generate",
+        "model=tiny",
+        "experiment.tokens=[3,1,4]",
+        "experiment.new_tokens=2",
+    ]
+    first, second = (make_record(tokens, wall_ns=[n]) for n in (1, 2))
+    paths = [store.save(tmp_path, record) for record in (make_record(), first, second)]
+    kept = [path for path in paths[1].parent.iterdir() if path != paths[1]]
+    assert len(kept) == 1
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in (*paths[:2], *kept)]
+    assert modes == [0o666 & ~umask(), 0o600, 0o600]
+
+
+def umask() -> int:
+    os.umask(found := os.umask(0))
+    return found
+
+
+def test_what_a_killed_run_left_is_removed_and_nothing_else(
+    tmp_path: Path, make_record: MakeRecord
+) -> None:
+    folder = store.save(tmp_path, make_record()).parent
+    stale, fresh, written, foreign = (
+        folder / name
+        for name in (
+            f".0123.json.{'a' * 32}.tmp",
+            f".0123.json.{'b' * 32}.tmp",
+            f".0123.json.{'c' * 32}.tmp",
+            ".0123.json.tmp",
+        )
+    )
+    for path in (stale, fresh, written, foreign):
+        path.write_text("{")
+    for path in (stale, written, foreign):
+        os.utime(path, (0, 0))
+    with written.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        store.load_all(tmp_path)
+        assert {path.name for path in folder.glob(".*")} == {
+            path.name for path in (fresh, written, foreign)
+        }
+    store.load_all(tmp_path)
+    assert not written.exists()
 
 
 def test_save_and_load(tmp_path: Path, make_record: MakeRecord) -> None:
@@ -112,7 +191,7 @@ def test_a_crash_while_saving_leaves_what_was_there(
     tmp_path: Path, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def crash(*_: object) -> None:
-        raise OSError("disk gone")
+        raise OSError(errno.EIO, "disk gone")
 
     old = make_record(wall_ns=[1, 2])
     other = make_record(["experiment.n=5"])
@@ -172,18 +251,17 @@ def test_a_result_that_is_replaced_is_kept_beside_it(
 def test_records_of_older_schemas_are_read(file: Path, tmp_path: Path) -> None:
     """With their own numbers, as made by other code, and ready to be measured again."""
     data, record = json.loads(file.read_text()), store.load(file)
-    assert data["schema"] < record.schema == 3
+    assert data["schema"] < record.schema == 4
     online = data["phases"]["online"]
     assert record.phases["online"].wall_ns == online["wall_ns"]
     sent = record.phases["online"].roles["P0"].sent["P1"].payload_bytes
     assert sent == online["roles"]["P0"]["sent"]["P1"]["payload_bytes"]
     assert record.correctness is not None
-    assert (record.correctness.value, record.correctness.exact) == (
-        data["correctness"]["value"],
-        None,
-    )
-    assert record.config["trace"] is False
-    assert record.environment["sources"] is None
+    assert record.correctness.value == data["correctness"]["value"]
+    assert record.correctness.exact == data["correctness"].get("exact")
+    assert record.config["trace"] is data["config"].get("trace", False)
+    assert record.environment["sources"] == data["environment"].get("sources")
+    assert record.operators is None
     assert Record.from_json(record.to_json()) == record
     config = restored(record.config)
     assert why_again(config, record) == f"stored, but made by other code ({made(record)})"

@@ -10,7 +10,7 @@ from harness.cli.verb_report import report
 from harness.records import store
 from harness.records.record import Record
 from harness.replay import trace_file
-from harness.replay.predicted_curves import SMOOTH, with_predictions
+from harness.replay.predicted_curves import SMOOTH, TracedFolder, with_predictions
 from harness.report.series import Chart, charts_over, standard_charts
 from tests.traces import MS, echo_trace
 
@@ -38,7 +38,7 @@ def curves(chart: Chart, folder: Path) -> dict[str, list[tuple[float, float]] | 
         line.label: list(zip(line.predicted.x, line.predicted.values, strict=True))
         if line.predicted
         else None
-        for line in with_predictions(chart, folder).series
+        for line in with_predictions(chart, TracedFolder(folder)).series
     }
 
 
@@ -85,7 +85,7 @@ def test_only_online_time_is_predicted(points: list[Record], tmp_path: Path) -> 
 
 
 def test_report_draws_it(points: list[Record], tmp_path: Path) -> None:
-    (line,) = report(tmp_path, ["system=permllm"], "network.rtt_ms")
+    line, _ = report(tmp_path, ["system=permllm"], "network.rtt_ms")
     assert line == (
         f"{tmp_path}/figures/argmax-over-network.rtt_ms.png (and .svg, .pdf, .csv, .txt)"
     )
@@ -99,3 +99,18 @@ def test_report_draws_it(points: list[Record], tmp_path: Path) -> None:
         len(RTTS),
         SMOOTH,
     ]
+
+
+def test_a_line_goes_on_to_what_was_only_traced(
+    points: list[Record], tmp_path: Path, make_record: MakeRecord
+) -> None:
+    """n = 1000 is measured and traced, n = 9000 traced alone; of another seed, it is another line's."""
+    for n, *more in ((9000,), (5000, "seed=2")):
+        traced = make_record([f"experiment.n={n}", "shaper=none", "trace=true", *more])
+        store.save(tmp_path, traced)
+        trace_file.save(tmp_path, echo_trace(traced.id))
+    (chart,) = standard_charts([points[0]])
+    found = curves(chart, tmp_path)["PermLLM"]
+    assert found is not None
+    assert [x for x, _ in found] == [1000, 9000]
+    assert found[0][1] == found[1][1] == pytest.approx((4 + 8.925) * MS, abs=0.3 * MS)

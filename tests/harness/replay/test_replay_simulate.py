@@ -68,7 +68,8 @@ def step_of(programs: Programs) -> Step:
         kinds, sizes = [op.kind for op in ops], [op.wire_bytes for op in ops]
         kind, peer, size = (np.array(column, np.int64) for column in (kinds, peers, sizes))
         begin_ns = np.zeros(1, np.int64)
-        made[role] = RoleTrace(kind, peer, size, Times(*[nothing] * 4), begin_ns)
+        times, labels = Times(*[nothing] * 4), ("",) * len(ops)
+        made[role] = RoleTrace(kind, peer, size, size, labels, times, begin_ns)
     return Step(np.zeros(1, np.int64), made)
 
 

@@ -12,7 +12,7 @@ import torch
 from baselines.mpcformer.system import MPCFormer
 from baselines.puma.system import Puma
 from harness.errors import TraceError
-from harness.measure.collect_trace import DELAYED_LINKS, DELAYS_S, collect
+from harness.measure.collect_trace import DELAYS_S, collect
 from harness.measure.evaluation import Evaluation, JobResult
 from harness.parties.trace_recorder import END, RECV, SEND, TraceRecorder
 from harness.replay import trace_file as file
@@ -26,42 +26,12 @@ from protocols.permllm.system import PermLLM
 from protocols.system import System
 from protocols.transformer.spec import TransformerSpec
 from protocols.workload import Argmax, Generation, Layer, Nonlinear, Workload, steps
+from tests.traces import EVALUATIONS, traced
 
 PHASES: tuple[Phase, ...] = ("offline", "input", "online")
 SPEC = TransformerSpec("small", "gpt2", 2, 32, 4, 96, 200, 64)
-EVALUATIONS = 3  # the first a warm-up
+OLD = Path(__file__).parent / "old"
 Heard = dict[Role, tuple[torch.Tensor, ...]]
-
-
-def traced(system: type[System], workload: Workload) -> tuple[Trace, int]:
-    """The trace of parties as threads, and the online hops of one evaluation. That of one step has two
-    more evaluations, as if over slower links."""
-    count = len(steps(workload))
-    links = [None] * EVALUATIONS + (list(DELAYED_LINKS[:2]) if count == 1 else [])
-    recorders = {role: TraceRecorder() for role in ROLES}
-
-    def walk(party: MemoryParty) -> MemoryParty:
-        role = system(party, workload, 7, system.Options())
-        with party.phase("prepare"):
-            role.prepare()
-        for step in list(range(count)) * len(links):
-            acts = dict(zip(PHASES, (role.offline, role.share_input, role.online), strict=True))
-            for phase, act in acts.items():
-                with party.phase(phase):
-                    act(step)
-            role.output()
-        return party
-
-    listeners = {role: [recorder] for role, recorder in recorders.items()}
-    parties = run_parties(dict.fromkeys(ROLES, walk), listeners=listeners)
-    depths = [[c.depth for c in party.counters.of("online")] for party in parties.values()]
-    hops = [max(step) for step in zip(*depths, strict=True)]
-    sent: Heard = {role: recorder.tensors(0) for role, recorder in recorders.items()}
-    starts: list[dict[Phase, int]] = [{"online": 0} for _ in range(count)]
-    evaluations = [Evaluation(i * count, over, starts, []) for i, over in enumerate(links)]
-    result = JobResult(steps(workload), 1, 0, evaluations, {}, sent)
-    trace = collect(result, "0123456789abcdef", system.online_roles, shaped=False)
-    return trace, sum(hops[-count:])
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +93,7 @@ def test_a_tracer_keeps_whole_online_phases_alone() -> None:
                 raise ZeroDivisionError
 
     run_parties({"P0": talk, "P1": talk}, listeners={"P0": [recorder]})
-    begins, rows = recorder.tensors(clock_ahead_ns=5)
+    begins, rows, _ = recorder.tensors(clock_ahead_ns=5)
     assert rows[:, :3].tolist() == [[SEND, 1, 12], [RECV, 1, 12], [END, -1, 0]] * 2
     assert begins[0] < begins[1]
     assert recorder.tensors(0)[0].tolist() == (begins + 5).tolist()
@@ -133,14 +103,21 @@ def test_evaluations_whose_messages_differ_are_refused() -> None:
     sent: Heard = {}
     for role, peer in ((P0, 1), (P1, 0)):
         kind = SEND if role == P0 else RECV
-        rows = [[kind, peer, size, 0, 0, 0, 0] for size in (8, 9)]
-        ends = [[END, -1, 0, 0, 0, 0, 0]] * 2
+        rows = [[kind, peer, size, *[0] * 6] for size in (8, 9)]
+        ends = [[END, -1, *[0] * 7]] * 2
         mixed = [row for pair in zip(rows, ends, strict=True) for row in pair]
-        sent[role] = (torch.zeros(2, dtype=torch.int64), torch.tensor(mixed))
+        table = torch.tensor(list(b'[""]'), dtype=torch.uint8)
+        sent[role] = (torch.zeros(2, dtype=torch.int64), torch.tensor(mixed), table)
     evaluations = [Evaluation(number, None, [{"online": 0}], []) for number in range(2)]
     result = JobResult(steps(Argmax(2)), 0, 0, evaluations, {}, sent)
     with pytest.raises(TraceError, match="messages of P0 differ between evaluations"):
         collect(result, "x", ROLES, shaped=False)
+    for packed, problem in ((b"[]", "not in its table"), (b'["\\u001b"]', "not printable")):
+        labels = torch.tensor(list(packed), dtype=torch.uint8)
+        other = {role: (*tensors[:2], labels) for role, tensors in sent.items()}
+        one = replace(result, traces=other, evaluations=evaluations[:1] * 2)
+        with pytest.raises(TraceError, match=f"P0 sent a label that is {problem}"):
+            collect(one, "x", ROLES, shaped=False)
     with pytest.raises(TraceError, match="P0 traced 2 online phases of 1"):
         collect(replace(result, evaluations=evaluations[:1]), "x", ROLES, shaped=False)
 
@@ -159,8 +136,9 @@ def test_a_trace_survives_the_disk(layer: Trace, tmp_path: Path) -> None:
     for step, other in both:
         np.testing.assert_equal(other.start_ns, step.start_ns)
         for role, program in step.roles.items():
+            assert other.roles[role].labels == program.labels
             for name, values in (vars(program) | vars(program.times)).items():
-                if name != "times":
+                if name not in ("times", "labels"):
                     found = vars(other.roles[role]) | vars(other.roles[role].times)
                     np.testing.assert_equal(found[name], values, name)
 
@@ -200,10 +178,11 @@ def test_a_damaged_or_foreign_file_is_told_in_one_line(layer: Trace, tmp_path: P
     assert "pickle" in problem({**arrays, "start_ns": np.array([{}], object)})
     without = {name: array for name, array in arrays.items() if not name.startswith("P1")}
     assert problem(without) == "P0 has messages with nobody in this trace"
-    assert told(schema=3) == "schema 3, this version reads schema 4"
+    assert told(schema=3) == "schema 3, this version reads schemas 4 to 5"
     assert told(id="other") == "it is the trace of other"
     assert problem({**arrays, "P0.wire_bytes": half}) == "what P0 sent is not what P1 received"
     assert "P1's times (before_wall)" in problem({**arrays, "P1.before_wall": negative})
+    assert told(labels=[]) == "P0 has a label that is not in the table"
     assert problem({**arrays, "P0.kind": half * 0}) == "P0's operations do not end once"
     assert problem({**arrays, "start_ns": np.zeros((2, 2))}) == "P0 has 1 steps of 2"
     fewer = arrays["rested1.P0.wire_bytes"], arrays["rested1.P1.wire_bytes"]
@@ -213,6 +192,21 @@ def test_a_damaged_or_foreign_file_is_told_in_one_line(layer: Trace, tmp_path: P
     assert told(rested_s=[2, 1]) == "its waits do not become longer"
     path.unlink()
     assert "run it again with trace=true" in problem_of_nothing(tmp_path)
+
+
+def test_a_file_of_the_schema_before_is_read() -> None:
+    """It has no labels, and no sizes of payloads: those of its messages stand for them."""
+    (path,) = (OLD / "traces").glob("*.npz")
+    trace = file.load(OLD, path.stem)
+    with np.load(path) as arrays:
+        assert json.loads(str(arrays["meta"]))["schema"] == 4
+        sent = arrays["P0.wire_bytes"]
+    (step,) = trace.steps
+    assert (step.roles["P0"].payload_bytes == sent).all()
+    assert step.roles["P0"].labels == ("",) * len(sent)
+    profiles = dict.fromkeys(permutations(ROLES, 2), LinkProfile(delay_s=0.004))
+    (costs,) = costs_of(trace, "wall", 0.0)
+    assert simulate(step, costs, links_of([profiles]))[TIME].tolist() == [[8e6]] * trace.evaluations
 
 
 def problem_of_nothing(folder: Path) -> str:

@@ -35,6 +35,18 @@ def places(chart: Chart, panel: str = "") -> dict[str, list[tuple[float, float]]
     return {line.label: [(p.x, p.value) for p in line.points] for line in chart.panels[panel]}
 
 
+def test_two_versions_of_a_system_are_two_lines(make_record: MakeRecord) -> None:
+    """Of a system of another package, whose code is not counted with ours."""
+    records = []
+    for n, digest in ((10, "aaaaaaaa"), (20, "aaaaaaaa"), (30, "bbbbbbbb"), (40, "bbbbbbbb")):
+        record = make_record([f"experiment.n={n}"])
+        sources = {**record.environment["sources"], "system": digest}
+        records.append(replace(record, environment={**record.environment, "sources": sources}))
+    found = places(standard(records, "argmax"))
+    assert sorted([x for x, _ in line] for line in found.values()) == [[10, 20], [30, 40]]
+    assert all("aaaaaa" in label or "bbbbbb" in label for label in found)
+
+
 def off(record: Record) -> Record:
     return replace(record, network=replace(record.network, within_tolerance=False))
 
@@ -170,7 +182,7 @@ def test_labels_tell_apart_all_that_differs(make_record: MakeRecord) -> None:
     ]
     assert [line.label for line in standard(records, "layer").series] == [
         *("PermLLM, seed=1", "PermLLM, seed=2", "PermLLM, seed=10"),
-        *("MPCFormer, seed=1", "MPCFormer, masks reused, seed=1"),
+        *("MPCFormer, seed=1", "MPCFormer, weights opened once, seed=1"),
     ]
 
 
@@ -250,7 +262,7 @@ def test_files(tmp_path: Path, make_record: MakeRecord) -> None:
     """The CSV holds the points, the caption says where they come from."""
     records = [make_record(["experiment.n=1000"]), off(make_record(["experiment.n=5"]))]
     chart = standard(records, "argmax")
-    path = save_chart(chart, tmp_path / "figures", "permbench report 'a b'")
+    path = save_chart(chart, draw(chart), tmp_path / "figures", "permbench report 'a b'")
     assert path == tmp_path / "figures/argmax.png"
     assert sorted(p.suffix[1:] for p in path.parent.iterdir()) == sorted(SUFFIXES)
     assert path.read_bytes().startswith(b"\x89PNG")
@@ -268,5 +280,5 @@ def test_files(tmp_path: Path, make_record: MakeRecord) -> None:
     for line_ in ("command: permbench report 'a b'", "commit: unknown", "samples: 3 a run; 2 runs"):
         assert line_ in caption.splitlines()
     svg = path.with_suffix(".svg").read_bytes()
-    save_chart(chart, tmp_path / "figures", "")
+    save_chart(chart, draw(chart), tmp_path / "figures", "")
     assert path.with_suffix(".svg").read_bytes() == svg  # nothing in it but the figure

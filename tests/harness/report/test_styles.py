@@ -22,8 +22,14 @@ def test_ours_are_fixed() -> None:
     assert looks == {
         "permllm": ("PermLLM", "#0072B2", "o"),
         "mpcformer": ("MPCFormer", "#D55E00", "s"),
-        "mpcformer, masks reused": ("MPCFormer, masks reused", "#CC79A7", "D"),
+        "mpcformer, weights opened once": ("MPCFormer, weights opened once", "#CC79A7", "D"),
         "puma": ("Puma", "#009E73", "^"),
+        "shaft": ("SHAFT", "#E69F00", "h"),
+        "shaft, weights opened once": ("SHAFT, weights opened once", "#8C6D31", "d"),
+        "shamir": ("Shamir", "#117733", "p"),
+        "fss": ("FSS", "#332288", "<"),
+        "he_linear": ("HE linear", "#6A3D9A", "H"),
+        "ckks": ("CKKS", "#882255", "8"),
         "plaintext": ("plaintext", "#000000", "v"),
     }
     assert len({colour for _, colour, _ in looks.values()}) == len(looks)
@@ -33,7 +39,7 @@ def test_ours_are_fixed() -> None:
 def test_variants_are_told_apart(make_record: MakeRecord) -> None:
     plain = make_record(["system=mpcformer"])
     reused = make_record(["system=mpcformer", "system.reuse_weight_masks=true"])
-    assert [name_of(r) for r in (plain, reused)] == ["MPCFormer", "MPCFormer, masks reused"]
+    assert [name_of(r) for r in (plain, reused)] == ["MPCFormer", "MPCFormer, weights opened once"]
     assert system_of(plain) != system_of(reused)
 
 

@@ -6,23 +6,28 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from harness.cli.main import main
 from harness.config.compose import compose_run
+from harness.config.config_hash import config_hash
+from harness.config.runners import check_cores
 from harness.errors import ConfigError, DockerError, RunnerError
+from harness.machine.capabilities import require
 from harness.machine.docker_daemon import connect, default_tag, sources_digest
 from harness.parties.group import PartyGroup
 from harness.records.record import Record
 from harness.records.store import load_all
-from harness.runners.docker import signed, split_lines
+from harness.runners.docker import Docker, signed, split_lines
 from harness.runners.docker_image.package_list import requirements
 from harness.runners.make_runner import make_runner
 from harness.runners.remote import read_secret, read_secrets
 from harness.version import REPO
 from netem.tcp import SYSCTLS
-from protocols.party import ROLES
+from protocols.party import ALL_ROLES, ROLES
 
 
 def test_lines_come_whole_from_pieces_of_any_size() -> None:
@@ -77,10 +82,57 @@ def test_the_compose_file_agrees_with_the_docker_runner() -> None:
         assert "cap_add" not in service
 
 
+def check_compose_files(made: Any, shaping: Any, roles: int) -> None:
+    """All in one network without a way out, with one secret; no port is published."""
+    parties = {f"p{place}" for place in range(roles)}
+    assert made["services"].keys() == parties | {"harness"}
+    assert made["networks"] == {"wan": {"internal": True}}
+    assert made["secrets"].keys() == {"permbench"}
+    assert shaping["services"] == {party: {"cap_add": ["NET_ADMIN"]} for party in parties}
+    for name, service in made["services"].items():
+        assert service["networks"] == ["wan"]
+        assert [secret["source"] for secret in service["secrets"]] == ["permbench"]
+        assert "ports" not in service
+        (constraint,) = service["deploy"]["placement"]["constraints"]
+        assert constraint == f"node.labels.permbench.{name} == yes"
+    for party in parties:
+        secret = ["--secret-file", "/run/secrets/permbench"]
+        command = ["join", party.upper(), "harness:7700", *secret]
+        assert made["services"][party]["command"] == command
+    run = made["services"]["harness"]["command"]
+    assert "runner.listen=0.0.0.0:7700 runner.secret_file=/run/secrets/permbench" in run
+    assert f"PERMBENCH_RUN:?say what to run, with a system of {roles} roles" in run
+
+
+def test_one_command_writes_the_compose_files_of_any_number_of_roles(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The repository's own are those of three; those of others have a service and a place for each role."""
+    names = ("docker-compose.yml", "docker-compose.tc.yml")
+    for roles in (3, 5, 10):
+        (tmp_path / str(roles)).mkdir()
+        assert main(["docker", "compose", str(roles), "--folder", str(tmp_path / str(roles))]) == 0
+    for name in names:
+        assert (tmp_path / "3" / name).read_text() == (REPO / name).read_text()
+    for parties in (5, 10):
+        texts = [(tmp_path / str(parties) / name).read_text() for name in names]
+        made, shaping = map(yaml.safe_load, texts)
+        check_compose_files(made, shaping, parties)
+        (run,) = re.findall(r'PERMBENCH_RUN="(.*)" docker compose up', texts[0])
+        assert len(compose_run(run.split()).system.roles()) == parties
+    capsys.readouterr()
+    assert main(["docker", "compose", "3", "--folder", str(tmp_path / "3")]) == 2
+    assert "docker-compose.yml: is there already; --force replaces it" in capsys.readouterr().err
+    assert main(["docker", "compose", "17", "--folder", str(tmp_path / "3")]) == 2
+    assert "ROLES: got 17, must be a whole number from 2 to 16" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ("runner=docker runner.cpus.P0=all", "runner.cpus.P0: got all"),
+        ("runner=docker runner.cpus.P15=all", "runner.cpus.P15: got all"),
+        ("runner=docker runner.cpus.P16=0", "runner.cpus.P16: unknown key"),
         ("runner=docker runner.memory_mb=1", "runner.memory_mb: got 1"),
         ("runner=docker runner.p0_folder=here", "runner.p0_folder: got here"),
         ("runner=remote runner.listen=7700", "runner.listen: got 7700"),
@@ -93,11 +145,34 @@ def test_a_bad_runner_is_refused_by_its_key(arguments: str, message: str) -> Non
         compose_run(arguments.split())
 
 
+def test_each_of_many_roles_may_have_cores_of_its_own() -> None:
+    """Those of roles that a run has not are refused; the names of records with three are what they were."""
+    words = ["runner=docker", "runner.cpus.P1=0"]
+    three = compose_run(words)
+    assert config_hash(three) == "1a4f2add645de3c4"
+    check_cores(three.runner, ROLES)
+    many = compose_run([*words, "system=shamir", "system.parties=10", "runner.cpus.P9='0-1,3'"])
+    check_cores(many.runner, many.system.roles())
+    docker = make_runner(many.runner, False, many.system.roles())
+    assert isinstance(docker, Docker)
+    cores = {role: docker._limits(role)["cpuset_cpus"] for role in docker.roles}
+    assert {role: each for role, each in cores.items() if each} == {"P1": "0", "P9": "0-1,3"}
+    assert not docker.one_machine
+    with pytest.raises(ConfigError) as error:
+        require(compose_run(["runner=docker", "system=puma", "runner.cpus.P9=0"]))
+    rule = "runner.cpus.P9: there is no P9 in this run, which has P0, P1, P2"
+    assert str(error.value) == rule
+
+
 def test_a_secret_has_its_length_and_comes_from_a_file_or_the_environment(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     file = tmp_path / "secret"
     file.write_text("ab" * 32 + "\n")
+    file.chmod(0o644)
+    with pytest.raises(RunnerError, match=f"others can read or change it: chmod 600 {file}$"):
+        read_secret(str(file))
+    file.chmod(0o600)
     monkeypatch.setenv("PERMBENCH_SECRET", "cd" * 32)
     assert (read_secret(str(file)), read_secret(None)) == (b"\xab" * 32, b"\xcd" * 32)
     for bad in ("", "ab" * 31, "xy" * 32):
@@ -109,6 +184,7 @@ def test_a_secret_has_its_length_and_comes_from_a_file_or_the_environment(
 def test_the_harness_knows_one_secret_for_all_or_one_for_each(tmp_path: Path) -> None:
     file = tmp_path / "secrets"
     names = ["aa" * 32, "bb" * 32, "cc" * 32]
+    file.touch(0o600)
     file.write_text("\n".join(names))
     assert read_secrets(str(file)) == dict(zip(ROLES, map(bytes.fromhex, names), strict=True))
     with pytest.raises(RunnerError, match="it has 3, and must have 1"):
@@ -121,12 +197,16 @@ def test_the_harness_knows_one_secret_for_all_or_one_for_each(tmp_path: Path) ->
     assert read_secrets(str(file)) == dict.fromkeys(ROLES, bytes.fromhex(names[0]))
     one = compose_run(remote)
     with pytest.raises(
-        RunnerError, match=r"any party join as another: give three, .*shared_secret"
+        RunnerError, match=r"any party join as another: give one for each role, .*shared_secret"
     ):
         PartyGroup(make_runner(one.runner, False), 1, 1.0, tls=True).start()
     file.write_text(" ".join(names[:2]))
     with pytest.raises(RunnerError, match="it has 2, and must have 1 or 3"):
         read_secrets(str(file))
+    file.write_text(" ".join([*names, "dd" * 32]))  # of P3 too, for runs that have one
+    assert read_secrets(str(file)) == dict(zip(ROLES, map(bytes.fromhex, names), strict=True))
+    with pytest.raises(RunnerError, match="it has 4, and must have 1 or 10"):
+        read_secrets(str(file), ALL_ROLES[:10])
 
 
 PROGRAM = [sys.executable, "-m", "harness"]

@@ -27,11 +27,11 @@ from harness.transport import (
 )
 from harness.transport.stream import Reader
 from harness.transport.tls import fingerprint
-from protocols.party import ROLES, Role
-from tests.tcp import PLAIN, SAFE, SECRET
+from protocols.party import Role
+from tests.tcp import MESH, PLAIN, SAFE, SECRET
 
 TRUST, OTHER = Trust(SECRET), Trust(b"o" * 32)
-PINNED = {role: Trust(SECRET, fingerprint(SAFE[role].certificate)) for role in ROLES}
+PINNED = {role: Trust(SECRET, fingerprint(SAFE[role].certificate)) for role in MESH}
 
 
 def write(connection: Connection, data: bytes) -> None:
@@ -69,23 +69,24 @@ def meet(
 
 @pytest.mark.parametrize("own", [PLAIN, SAFE], ids=["in the clear", "TLS"])
 def test_full_mesh(own: dict[Role, Credentials]) -> None:
-    listeners = {role: listen() for role in ROLES}
+    listeners = {role: listen() for role in MESH}
     addresses = {role: listener.getsockname() for role, listener in listeners.items()}
 
     def mesh_of(role: Role) -> dict[Role, Connection]:
-        known = PINNED if own is SAFE else dict.fromkeys(ROLES, TRUST)
-        trusts = {peer: known[peer] for peer in ROLES if peer != role}
+        known = PINNED if own is SAFE else dict.fromkeys(MESH, TRUST)
+        trusts = {peer: known[peer] for peer in MESH if peer != role}
         return connect_all(own[role], listeners[role], addresses, trusts)
 
-    with ThreadPoolExecutor(3) as pool:
-        meshes = dict(zip(ROLES, pool.map(mesh_of, ROLES), strict=True))
+    with ThreadPoolExecutor(len(MESH)) as pool:
+        meshes = dict(zip(MESH, pool.map(mesh_of, MESH), strict=True))
     for role, mesh in meshes.items():
-        assert set(mesh) == set(ROLES) - {role}
+        assert set(mesh) == set(MESH) - {role}
         for peer, connection in mesh.items():
             write(connection, f"{role}>{peer}".encode())
     for role, mesh in meshes.items():
         for peer, connection in mesh.items():
-            assert read(connection, 5).decode() == f"{peer}>{role}"
+            said = f"{peer}>{role}"
+            assert read(connection, len(said)).decode() == said
             connection.sock.close()
     for listener in listeners.values():
         listener.close()

@@ -1,0 +1,1 @@
+"""CKKS bootstrapping on a CPU, by Orion (MIT), which has Lattigo inside."""
