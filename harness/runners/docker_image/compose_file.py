@@ -30,7 +30,8 @@ version: "3.8"
 
 x-party: &party
   image: ${{PERMBENCH_IMAGE:-permbench:0.1.0}}
-  user: "${{PERMBENCH_UID:?say who you are in .env, see the head of docker-compose.yml}}:${{PERMBENCH_GID:?}}"
+  # No hyphen in such a text: a Swarm takes it for the sign of a default.
+  user: "${{PERMBENCH_UID:?say who you are, see the head of the Compose file}}:${{PERMBENCH_GID:?}}"
   init: true
   read_only: true
   cap_drop: [ALL]

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from harness.parties.group import PartyGroup
 from harness.records.record import Record
 from harness.records.store import load_all
 from harness.runners.docker import Docker, signed, split_lines
+from harness.runners.docker_image.compose_file import FILE, compose_files
 from harness.runners.docker_image.package_list import requirements
 from harness.runners.make_runner import make_runner
 from harness.runners.remote import read_secret, read_secrets
@@ -125,6 +127,43 @@ def test_one_command_writes_the_compose_files_of_any_number_of_roles(
     assert "docker-compose.yml: is there already; --force replaces it" in capsys.readouterr().err
     assert main(["docker", "compose", "17", "--folder", str(tmp_path / "3")]) == 2
     assert "ROLES: got 17, must be a whole number from 2 to 16" in capsys.readouterr().err
+
+
+def swarm_reads(text: str, variables: Mapping[str, str]) -> str:
+    """`text` with its variables, as `docker stack deploy` puts them in: of these signs the first that stands
+    anywhere between the braces parts the name from the rest. Raises ValueError for one that must be given."""
+
+    def value(match: re.Match[str]) -> str:
+        sign = next((sign for sign in (":-", "-", ":?", "?") if sign in match[1]), "\n")
+        name, _, rest = match[1].partition(sign)
+        found = variables.get(name, "")
+        if "?" in sign and not found:
+            raise ValueError(f"{name}: {rest}")
+        return found or (rest if "-" in sign else "")
+
+    assert "$" not in re.sub(r"\$\{[^}]*\}", "", text)
+    return re.sub(r"\$\{([^}]*)\}", value, text)
+
+
+def test_a_swarm_reads_the_compose_files_as_they_are_meant() -> None:
+    who = {"PERMBENCH_UID": "12", "PERMBENCH_GID": "34"}
+    for roles in (3, 5):
+        services = yaml.safe_load(compose_files(ALL_ROLES[:roles])[FILE])["services"]
+        for service in services.values():
+            (secret,) = service["secrets"]
+            read = [
+                swarm_reads(text, who) for text in (service["user"], secret["uid"], secret["gid"])
+            ]
+            assert read == ["12:34", "12", "34"]
+            assert swarm_reads(service["image"], who) == default_tag()
+            with pytest.raises(ValueError, match="PERMBENCH_UID: say who you are"):
+                swarm_reads(service["user"], {})
+        command = services["harness"]["command"]
+        if roles != len(ROLES):
+            with pytest.raises(ValueError, match="PERMBENCH_RUN: say what to run"):
+                swarm_reads(command, who)
+        run = {"PERMBENCH_RUN": "experiment=argmax -m"} if roles != len(ROLES) else {}
+        assert "runner.shared_secret=true experiment=argmax " in swarm_reads(command, run)
 
 
 @pytest.mark.parametrize(
