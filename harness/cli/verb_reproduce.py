@@ -57,7 +57,11 @@ def run(args: argparse.Namespace) -> int:
         records_of,
         runs_of,
     )
-    from harness.reproduce.outcomes import judged, save_outcomes  # noqa: PLC0415 - Hydra are slow
+    from harness.reproduce.outcomes import (  # noqa: PLC0415 - Hydra are slow
+        judged,
+        judged_declared,
+        save_outcomes,
+    )
 
     names = [text for text in args.arguments if "=" not in text]
     more = [text for text in args.arguments if "=" in text]
@@ -70,6 +74,9 @@ def run(args: argparse.Namespace) -> int:
     records = run_points(distinct(runs))
     outcomes = []
     for each in runs:
+        if each.claim.declared:
+            outcomes.append(judged_declared(each.claim, each.configs))
+            continue
         found, missing = records_of(each, records)
         outcomes.append(judged(each.claim, found, folder, missing))
     save_outcomes(folder, outcomes, paper, args.quick)
@@ -91,7 +98,9 @@ def _print_left(paper: Paper, runs: "Sequence[ClaimRuns]") -> None:
     from harness.reproduce.artifact import left_table  # noqa: PLC0415
 
     print_fitting([for_terminal(left_table(paper, runs))])
-    ids = {config_hash(config) for each in runs for config in each.configs}
+    ids = {
+        config_hash(config) for each in runs if not each.claim.declared for config in each.configs
+    }
     print(f" {len(ids)} runs in all; claims share some of them")
 
 

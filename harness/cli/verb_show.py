@@ -40,7 +40,7 @@ DOCUMENTS = ("markdown", "latex")  # harness.report.text_table.FORMS, and
 # harness.report.values.VALUES, which are slow to import
 VALUES = (
     "online", "offline", "prepare", "sum", "steady_state", "first_token", "per_token", "verify_pass",
-    "bytes", "hops", "slowdown", "error", "exact_error",
+    "bytes", "offline_bytes", "hops", "slowdown", "error", "exact_error",
 )  # fmt: skip
 
 
@@ -78,8 +78,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--value",
         choices=VALUES,
         default="online",
-        help="of a pivot; times are medians, bytes and hops those of the online phase; sum: online and "
-        "offline; steady_state: the longer of these, where offline runs ahead (computed). Default: online",
+        help="of a pivot; times are medians, bytes and hops those of the online phase, offline_bytes of "
+        "the offline one; sum: online and offline; steady_state: the longer of these, where offline runs "
+        "ahead (computed). Default: online",
     )
     add_filters(parser)
 

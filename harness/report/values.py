@@ -96,6 +96,11 @@ VALUES = {
         _online(lambda record: rows.payload_bytes(record, "online")), format_bytes,
         step=lambda step: step.payload_bytes,
     ),
+    "offline_bytes": Value(
+        "offline payload of all roles", "bytes",
+        lambda record: rows.payload_bytes(record, "offline") if "offline" in record.phases else None,
+        format_bytes,
+    ),
     "hops": Value(
         "hops of the online phase", "hops", _online(lambda record: record.phases["online"].hops),
         "{:.0f}".format, step=lambda step: step.hops,

@@ -71,11 +71,17 @@ def left_table(paper: Paper, runs: Sequence[ClaimRuns]) -> TextTable:
             (
                 *(each.claim.id, f"{each.claim.minutes:g}", f"{each.claim.memory_gb:g} GB"),
                 *(f"{each.claim.disk_mb:g} MB", str(len(each.configs)), str(each.pending)),
-                each.missing or ("can be run" if each.pending else "stored"),
+                each.missing or _here(each),
             )
             for each in runs
         ),
     )
+
+
+def _here(runs: ClaimRuns) -> str:
+    if runs.claim.declared:
+        return "computed: declared costs"
+    return "can be run" if runs.pending else "stored"
 
 
 def artifact_page(paper: Paper) -> str:
@@ -101,7 +107,12 @@ def _claim(claim: Claim, paper: Paper) -> Iterator[str]:
     yield _item(f"takes {claim.minutes:g} min, {needs}")
     if claim.note:
         yield _item(f"to know: {claim.note}")
-    yield from ("", "```bash", command_of(claim, paper), "```", "", "which runs", "", "```bash")
+    yield from ("", "```bash", command_of(claim, paper), "```", "")
+    yield from (
+        "which takes the declared costs of" if claim.declared else "which runs",
+        "",
+        "```bash",
+    )
     for call in paper.calls(claim, quick=False):
         yield _command(["permbench", "run", "-m", *call])
     yield from ("```", "")

@@ -1,20 +1,25 @@
 """The numbers of a claim: of its records as they were measured, or replayed on a network."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from harness.config.compose import compose_run
+from harness.config.config_hash import resolved
+from harness.config.schema import RunConfig
 from harness.errors import ConfigError
 from harness.records import query as rows
 from harness.records import selection
 from harness.records.record import Record
+from harness.registry import system_class
 from harness.replay.predict import TracedRun, predict
 from harness.replay.traced_runs import trace_of
 from harness.report.comparison import circumstances
 from harness.report.values import VALUES
-from harness.reproduce.claims import Claim
+from harness.reproduce.claims import DECLARED, Claim
+from protocols.errors import Unsupported
 
 
 class NotComparable(Exception):
@@ -43,6 +48,11 @@ class Compared:
     against: Number | None = None
 
     @property
+    def configs(self) -> tuple[Mapping[str, Any], ...]:
+        """Of the run, and of the one beside it if there is one."""
+        return tuple(each.record.config for each in (self.of, self.against) if each)
+
+    @property
     def value(self) -> float:
         """The value, or how many times as large the other's is."""
         return self.of.value if self.against is None else self.against.value / self.of.value
@@ -51,6 +61,29 @@ class Compared:
     def outside(self) -> bool:
         """Whether one of the two is over a link outside tolerance."""
         return self.of.outside or (self.against is not None and self.against.outside)
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What a run's system declares, in bytes."""
+
+    configs: tuple[Mapping[str, Any], ...]
+    value: float
+    outside: bool = False
+
+
+def declared(claim: Claim, configs: Sequence[RunConfig]) -> list[Declared]:
+    """A claim's values, of runs that are not made. Raises NotComparable."""
+    return [Declared((resolved(each),), _declared(claim, each) * claim.layers) for each in configs]
+
+
+def _declared(claim: Claim, config: RunConfig) -> int:
+    work, options = config.workload(), config.system.options()
+    try:
+        cost = system_class(config.system.name).cost(work, options)
+    except Unsupported as why:
+        raise NotComparable(str(why)) from None
+    return sum(cost[DECLARED[claim.value]].payload_bytes.values())
 
 
 def compared(claim: Claim, records: Sequence[Record], folder: Path) -> list[Compared]:

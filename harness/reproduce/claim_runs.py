@@ -37,7 +37,7 @@ def runs_of(
     for claim in claims:
         calls = paper.calls(claim, quick, more)
         configs = tuple(compose_all([point for call in calls for point in points(call, True)]))
-        pending = list(sweep.plan(configs).pending.values())
+        pending = [] if claim.declared else list(sweep.plan(configs).pending.values())
         found.append(ClaimRuns(claim, configs, len(pending), _missing(claim, pending)))
     return found
 
@@ -62,7 +62,12 @@ def _missing(claim: Claim, pending: Sequence[RunConfig]) -> str | None:
 def distinct(runs: Sequence[ClaimRuns]) -> list[RunConfig]:
     """Every run of the claims that can be run, once. Runs of one workload stand together, and in it those
     of one system: they share the plaintext answers that theirs are checked against."""
-    able = [config for each in runs if each.missing is None for config in each.configs]
+    able = [
+        config
+        for each in runs
+        if each.missing is None and not each.claim.declared
+        for config in each.configs
+    ]
     once = list({config_hash(config): config for config in able}.values())
     workloads = list(dict.fromkeys(config.workload() for config in once))
     systems = list(dict.fromkeys(config.system for config in once))

@@ -9,6 +9,7 @@ import yaml
 
 from harness.data_files import data_path
 from harness.errors import ConfigError, unknown
+from protocols.party import Phase
 
 FOLDER = "conf/reproduce"
 QUANTITIES = (
@@ -17,10 +18,18 @@ QUANTITIES = (
     "first_token",
     "per_token",
     "bytes",
+    "offline_bytes",
     "hops",
     "slowdown",
 )  # report.values.VALUES
-UNITS = {"s": 1e9, "ms": 1e6, "MiB": 2.0**20, "MB": 1e6, "hops": 1.0, "times": 1.0, "orders": 1.0}
+DECLARED: Mapping[str, Phase] = {
+    "bytes": "online",
+    "offline_bytes": "offline",
+}  # where costs say it
+UNITS = {
+    "s": 1e9, "ms": 1e6, "MiB": 2.0**20, "GiB": 2.0**30, "MB": 1e6,
+    "hops": 1.0, "times": 1.0, "orders": 1.0,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -31,8 +40,9 @@ class Claim:
     --quick, nothing if empty. of: which of these runs the claim is about, as filters of show.
     value: what of them; a_token: of one token of a model. against: runs whose value is divided by it,
     each beside the run that differs in the system alone. predict: networks that traced runs are replayed
-    on. layers: how many times the value is taken. expected with tolerance (relative), or at_least, in
-    `unit`. not_comparable: why our number is not the paper's, where that is known beforehand.
+    on. declared: the runs are not made, their systems' declared costs are judged. layers: how many times
+    the value is taken. expected with tolerance (relative), or at_least, in `unit`. not_comparable: why our
+    number is not the paper's, where that is known beforehand.
     minutes, memory_gb, disk_mb: what the runs take on two cores.
     """
 
@@ -50,6 +60,7 @@ class Claim:
     quick: tuple[str, ...] = ()
     against: tuple[str, ...] = ()
     predict: tuple[str, ...] = ()
+    declared: bool = False
     a_token: bool = False
     layers: int = 1
     expected: float | None = None
@@ -128,6 +139,8 @@ def _claim(path: Path, data: Mapping[str, Any]) -> Claim:
         raise ConfigError(path.name, f"{where}: needs one of expected and at_least")
     if claim.value not in QUANTITIES:
         raise unknown(path.name, f"{where}: no value {claim.value}", QUANTITIES, of=claim.value)
+    if claim.declared and (claim.value not in DECLARED or claim.against or claim.predict):
+        raise ConfigError(path.name, f"{where}: declared costs have {' and '.join(DECLARED)} alone")
     if claim.unit not in UNITS:
         raise unknown(path.name, f"{where}: no unit {claim.unit}", UNITS, of=claim.unit)
     return claim

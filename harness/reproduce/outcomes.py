@@ -6,12 +6,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from harness.config.schema import RunConfig
 from harness.errors import ConfigError
 from harness.records.record import Record
 from harness.records.stats import digits
 from harness.records.store import write_whole
 from harness.report.text_table import TextTable
-from harness.reproduce.claim_numbers import Compared, NotComparable, compared
+from harness.reproduce.claim_numbers import (
+    Compared,
+    Declared,
+    NotComparable,
+    compared,
+    declared,
+)
 from harness.reproduce.claims import UNITS, Claim, Paper
 
 Result = Literal["held", "near", "off", "not comparable", "not run"]
@@ -65,7 +72,15 @@ def judged(
     return _weighed(claim, pairs)
 
 
-def _weighed(claim: Claim, pairs: Sequence[Compared]) -> Outcome:
+def judged_declared(claim: Claim, configs: Sequence[RunConfig]) -> Outcome:
+    """The outcome of a claim from what the systems of its runs declare."""
+    try:
+        return _weighed(claim, declared(claim, configs))
+    except NotComparable as why:
+        return Outcome(claim, "not comparable", "–", str(why))
+
+
+def _weighed(claim: Claim, pairs: Sequence[Compared | Declared]) -> Outcome:
     """The worst of its values decides."""
     here, outside = _text(claim, pairs), any(pair.outside for pair in pairs)
     timed = claim.value in TIMES
@@ -93,11 +108,11 @@ def _miss(claim: Claim, value: float) -> float:
     return max(0.0, 1 - value / claim.at_least)
 
 
-def _where(pair: Compared, miss: float, claim: Claim) -> str:
+def _where(pair: Compared | Declared, miss: float, claim: Claim) -> str:
     """The run that misses most."""
-    config = pair.of.record.config
+    config, *others = pair.configs
     keys = [f"{k}={v}" for k, v in config["experiment"].items() if k != "name" and v is not None]
-    other = _unlike(config["system"], pair.against.record.config["system"]) if pair.against else ""
+    other = " ".join(_unlike(config["system"], each["system"]) for each in others)
     which = " ".join([*keys, *([f"against {other}"] if other else [])])
     way = (
         "more"
@@ -114,12 +129,12 @@ def _unlike(own: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     return " ".join(f"{key}={value}" for key, value in other.items() if own.get(key) != value)
 
 
-def _text(claim: Claim, pairs: Sequence[Compared]) -> str:
+def _text(claim: Claim, pairs: Sequence[Compared | Declared]) -> str:
     values = sorted(pair.value / UNITS[claim.unit] for pair in pairs)
     spell = "{:g}".format if claim.unit == "hops" else digits
     low, high = spell(values[0]), spell(values[-1])
     mark = "*" if claim.value in TIMES and any(pair.outside for pair in pairs) else ""
-    sure = " (predicted)" if claim.predict else ""
+    sure = " (predicted)" if claim.predict else " (declared)" if claim.declared else ""
     return f"{low if low == high else f'{low} to {high}'} {claim.unit}{mark}{sure}"
 
 

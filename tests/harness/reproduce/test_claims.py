@@ -127,6 +127,11 @@ def paper_of(text: str, tmp_path: Path) -> Paper:
         ("expected: 3,", "", "claim a: needs one of expected and at_least"),
         ("expected: 3", "expected: 3, at_least: 2", "claim a: needs one of expected and at_least"),
         ("said: x, ", "", "claim a lacks the key said"),
+        (
+            "value: bytes",
+            "value: hops, declared: true",
+            "declared costs have bytes and offline_bytes",
+        ),
         ("title: T", "titel: T", "unknown key titel"),
     ],
 )

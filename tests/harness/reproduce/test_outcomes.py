@@ -7,17 +7,22 @@ from pathlib import Path
 
 import pytest
 
+from harness.cli.main import main
+from harness.config.config_hash import config_hash
 from harness.records import store
 from harness.records.record import Record, StepRecord
 from harness.replay import trace_file
+from harness.reproduce.claim_runs import distinct, runs_of
 from harness.reproduce.claims import Claim, load_paper
 from harness.reproduce.outcomes import (
     Outcome,
     judged,
+    judged_declared,
     load_outcomes,
     outcome_table,
     save_outcomes,
 )
+from harness.version import REPO
 from tests.traces import MS, echo_trace
 
 MakeRecord = Callable[..., Record]
@@ -166,6 +171,43 @@ def test_a_prediction_is_of_a_traced_run(tmp_path: Path, make_record: MakeRecord
     found = ends(claim, [traced], tmp_path)
     assert found.result == "held"
     assert found.here.endswith("ms (predicted)")
+
+
+def test_declared_costs_are_judged_without_a_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What SIGMA prints of a model that is too large to run here."""
+    ids = ("pass-llama-2-13b", "keys-llama-2-13b")
+    paper = load_paper("families")
+    runs = runs_of(paper, paper.chosen(ids, quick=True), True, [f"results_dir={tmp_path}"])
+    assert [(each.pending, each.missing, len(each.configs)) for each in runs] == [(0, None, 1)] * 2
+    assert distinct(runs) == []
+    assert main(["reproduce", "families", *ids, f"results_dir={tmp_path}"]) == 0
+    found = {row["id"]: (row["outcome"], row["here"]) for row in load_outcomes(tmp_path)}
+    assert found == {
+        "pass-llama-2-13b": ("near", "16.7 GiB (declared)"),
+        "keys-llama-2-13b": ("off", "408 GiB (declared)"),
+    }
+    assert store.load_all(tmp_path) == []
+    assert (
+        "51.3 % less than said (prompt_len=128 new_tokens=1)"
+        in load_outcomes(tmp_path)[1]["reason"]
+    )
+    capsys.readouterr()
+
+
+def test_a_smaller_model_was_measured_beside_what_is_declared() -> None:
+    paper, records = load_paper("families"), store.load_all(REPO / "results/reference/families")
+    found = {}
+    for claim in paper.chosen(["pass-bert-base", "keys-bert-base"], quick=False):
+        (runs,) = runs_of(paper, [claim], False, ["results_dir=results/runs", "memory.check=false"])
+        (config,) = runs.configs
+        (record,) = [each for each in records if each.id == config_hash(config)]
+        found[claim.id] = judged(claim, [record], NOWHERE)
+        without = judged_declared(replace(claim, declared=True), runs.configs)
+        assert without.here == f"{found[claim.id].here} (declared)"
+    assert (found["pass-bert-base"].result, found["pass-bert-base"].here) == ("held", "0.949 GiB")
+    assert (found["keys-bert-base"].result, found["keys-bert-base"].here) == ("near", "25.5 GiB")
 
 
 def test_outcomes_are_kept_beside_the_records(tmp_path: Path, make_record: MakeRecord) -> None:
