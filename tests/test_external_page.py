@@ -63,6 +63,28 @@ ARGMAX_FILE = {
     },
     "answer": {"role": "P1", "pattern": "index (.*)", "expected": "plaintext"},
 }
+IN_C = r"""
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+int main(int count, char **words) {
+    struct sockaddr_in place = {.sin_family = AF_INET, .sin_port = htons(atoi(words[3]))};
+    int peer = socket(AF_INET, SOCK_STREAM, 0), asks = words[1][1] == '1';
+    unsigned char total = 0;
+    inet_pton(AF_INET, words[2], &place.sin_addr);
+    if (asks && connect(peer, (struct sockaddr *)&place, sizeof place)) return 1;
+    if (!asks && (bind(peer, (struct sockaddr *)&place, sizeof place) || listen(peer, 1))) return 1;
+    if (!asks) peer = accept(peer, NULL, NULL);
+    setvbuf(stdout, NULL, _IONBF, 0);
+    puts("ready");
+    while (getchar() != '\n');
+    for (int i = 0; i < 20; i++)
+        if ((i + asks) % 2) write(peer, &total, 1);
+        else if (read(peer, &total, 1) == 1) total += asks ? 0 : 4;
+    printf("the total is %d\n", total);
+}
+"""
 
 
 def texts(language: str) -> list[str]:
@@ -86,6 +108,17 @@ def first_command(block: Block) -> list[str]:
     return commands(block)[0]
 
 
+def compiled(folder: Path) -> bool:
+    """The page's file with a program in C; false where there is no compiler."""
+    if shutil.which("cc") is None:
+        return False
+    (folder / "tally.c").write_text(IN_C)
+    subprocess.run(["cc", "-o", "tally", "tally.c"], cwd=folder, check=True)
+    text = texts("yaml")[0].replace("python3 tally.py", "./tally")
+    (folder / "in_c.yaml").write_text(text)
+    return True
+
+
 @pytest.fixture(scope="module")
 def call(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder and the output of the page's command, with other files besides."""
@@ -100,9 +133,10 @@ def call(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     (folder / "wrong.yaml").write_text(wrong)
     refuses = texts("yaml")[0].replace("python3 tally.py", "sh -c 'exit 127'")
     (folder / "refuses.yaml").write_text(refuses)
+    others = ["in_c"] if compiled(folder) else []
     (shell,) = [b for b in blocks(PAGE) if b.language == "bash"][:1]
     given = first_command(shell)[1:]
-    names = ",".join(f"{name}.yaml" for name in ("tally", "stays", "wrong", "refuses"))
+    names = ",".join(f"{name}.yaml" for name in ("tally", "stays", "wrong", "refuses", *others))
     words = [f"system.file={names}" if word.startswith("system.file=") else word for word in given]
     assert words[0] == "run"
     done = permbench(folder, *words[1:], "results_dir=out")
@@ -147,6 +181,18 @@ def test_a_program_of_20_lines_is_measured_as_the_page_says(call: tuple[Path, st
     assert (found.correctness.metric, found.correctness.value) == ("largest difference", 0)
     assert Record.from_json(found.to_json()) == found
     assert "P2" not in online.roles
+
+
+def test_a_program_in_c_needs_nothing_else_than_the_page_says(call: tuple[Path, str]) -> None:
+    if shutil.which("cc") is None:
+        pytest.skip("no program cc on the PATH")
+    assert len(IN_C.strip().splitlines()) <= 20
+    found = record(call, "in_c")
+    assert (found.status, found.error) == ("ok", None)
+    assert min(found.phases["online"].wall_ns) >= 100_000_000  # ten round trips of 10 ms
+    assert sent(found, "online", "P0", "P1") == sent(found, "online", "P1", "P0") == (10, 10)
+    assert found.correctness is not None
+    assert found.correctness.value == 0
 
 
 def test_programs_that_stay_are_measured_from_go_to_go(call: tuple[Path, str]) -> None:
