@@ -34,6 +34,8 @@ OPERATOR_WORKLOADS = {
     "nonlinear": WORKLOADS["nonlinear"],
     "attention": ("experiment=attention", "experiment.d_head=16", "experiment.kv_len=16"),
 }
+# Options that put other messages on the wire than the default: the workload, the system, the option.
+CHOICES = (("layer", "he_linear", "scheme=ckks"),)
 TIMED = ("permllm", "mpcformer", "puma", "plaintext")  # systems
 
 
@@ -88,17 +90,21 @@ class Baseline:
 
 
 def default_rows() -> tuple[Row, ...]:
-    """Everything small, under every system that permbench brings; timed under those of the paper and in
-    the clear."""
-    return tuple(
-        Row(
-            f"{workload} {system}",
-            (f"system={system}", *arguments, *LINK),
-            counts_only=system not in TIMED,
-        )
+    """Everything small, under every system that permbench brings, and `CHOICES`; timed under those of the
+    paper and in the clear."""
+    plain = [
+        (f"{workload} {system}", system, arguments)
         for workloads, systems in ((WORKLOADS, OURS), (OPERATOR_WORKLOADS, OPERATORS))
         for workload, arguments in workloads.items()
         for system in systems
+    ]
+    chosen = [
+        (f"{workload} {system} {option}", system, (*WORKLOADS[workload], f"system.{option}"))
+        for workload, system, option in CHOICES
+    ]
+    return tuple(
+        Row(name, (f"system={system}", *arguments, *LINK), counts_only=system not in TIMED)
+        for name, system, arguments in (*plain, *chosen)
     )
 
 

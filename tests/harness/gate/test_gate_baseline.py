@@ -13,6 +13,7 @@ from harness.config.compose import compose_run
 from harness.config.schema import RunConfig
 from harness.errors import ConfigError, GateFailure
 from harness.gate.baseline import (
+    CHOICES,
     TIMED,
     Baseline,
     Counts,
@@ -28,6 +29,7 @@ from harness.records.record import Record, Sent
 from harness.registry import system_class
 from tests.harness.conftest import build_record
 
+REFERENCE = Path(__file__).parents[3] / "results" / "reference"
 SENT = {"messages": 1, "payload_bytes": 8, "wire_bytes": 62}
 FILE: dict[str, Any] = {
     "schema": 2,
@@ -189,8 +191,15 @@ def test_bad_input_is_one_line_and_exit_code_2(
 
 
 def test_the_projects_own_baseline_can_be_read() -> None:
-    root = Path(__file__).parents[3]
-    rows = load(root / "results" / "reference" / "gate.json").rows
+    rows = load(REFERENCE / "gate.json").rows
     assert all(row.phases for row in rows)
     assert {row.name for row in default_rows()} == {row.name for row in rows}
     assert all(row.counts_only for row in rows if row.run[0].removeprefix("system=") not in TIMED)
+
+
+def test_an_option_has_a_row_of_its_own_where_it_sends_something_else() -> None:
+    rows = {row.name: row for row in load(REFERENCE / "gate.json").rows}
+    for workload, system, option in CHOICES:
+        chosen, default = rows[f"{workload} {system} {option}"], rows[f"{workload} {system}"]
+        assert f"system.{option}" in chosen.run
+        assert chosen.phases["online"].sent != default.phases["online"].sent
