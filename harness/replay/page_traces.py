@@ -17,7 +17,7 @@ from harness.config.network import NetworkConfig
 from harness.errors import ConfigError
 from harness.parties.trace_recorder import SEND
 from harness.records import selection
-from harness.records.query import phase_spread
+from harness.records.query import experiment, phase_spread
 from harness.records.record import Record
 from harness.records.stats import digits, format_rate
 from harness.replay.compute_times import Costs, costs_of, delayed_costs
@@ -26,10 +26,11 @@ from harness.replay.predict import crossings, predict
 from harness.replay.predicted_curves import TracedFolder, run_key
 from harness.replay.simulate import TIME, links_of, simulate
 from harness.replay.trace import Floats, RoleTrace, Step, Trace, pairs_of
-from harness.report.comparison import references
+from harness.report.comparison import Circumstances, circumstances, references
 from harness.report.labels import labels
-from harness.report.page.headline import Contest, contests
-from harness.report.styles import line_styles, system_of
+from harness.report.page.headline import Contest, contests, place_of
+from harness.report.series import TITLES
+from harness.report.styles import line_styles, rank_of, system_of
 from protocols.party import Role
 
 COMPUTES: tuple[Compute, ...] = ("cpu", "wall")
@@ -100,19 +101,23 @@ def _sends(role: RoleTrace) -> int:
 def _runs(
     kept: Sequence[tuple[Record, Trace]], records: Sequence[Record], evaluations: int
 ) -> Iterable[Packed]:
+    """Work by work, those of the headline's first experiment first; in each the systems in their order."""
     if not kept:
         return
-    traced = [record for record, _ in kept]
-    names, common = labels(traced, lambda key: key.startswith(("network.", "shaper.")))
+    ordered = sorted(kept, key=lambda pair: _place(pair[0]))
+    traced = [record for record, _ in ordered]
+    names, common = _named(traced)
     styles = line_styles([system_of(record) for record in traced])
     machines = [selection.machine_key(record) for record in traced]
     measured = _measured(records)
     codes = [selection.code_key(record) for record in traced]
-    for (record, trace), name, style in zip(kept, names, styles, strict=True):
+    works = [_work(record) for record in traced]
+    for (record, trace), name, style in zip(ordered, names, styles, strict=True):
         yield {
             "id": record.id,
             "label": name,
             "common": common,
+            "work": works.index(_work(record)),
             "colour": style.colour,
             "marker": style.marker,
             "machine": machines.index(selection.machine_key(record)),
@@ -120,6 +125,32 @@ def _runs(
             "measured": measured.get(run_key(record), []),
             **_packed(trace, evaluations),
         }
+
+
+def _place(record: Record) -> tuple[object, ...]:
+    return place_of(experiment(record)), _work(record), rank_of(system_of(record)), record.id
+
+
+def _work(record: Record) -> Circumstances:
+    """All that systems have in common which do the same."""
+    return [(key, value) for key, value in circumstances(record) if not _of_link(key)]
+
+
+def _of_link(key: str) -> bool:
+    return key.startswith(("network.", "shaper."))
+
+
+def _named(traced: Sequence[Record]) -> tuple[list[str], str]:
+    """What to call runs whose network does not matter, and what they have in common; by experiment,
+    where there are several. The records stand by experiment."""
+    groups = {
+        experiment(one): [r for r in traced if experiment(r) == experiment(one)] for one in traced
+    }
+    found = {name: labels(group, _of_link) for name, group in groups.items()}
+    if len(found) == 1:
+        return next(iter(found.values()))
+    names = [f"{name}: {label}" for name, (own, _) in found.items() for label in own]
+    return names, "; ".join(f"{name}: {common}" for name, (_, common) in found.items() if common)
 
 
 def _measured(records: Sequence[Record]) -> dict[str, list[dict[str, Any]]]:
@@ -210,7 +241,9 @@ def turns(records: Sequence[Record], traced: TracedFolder) -> list[str]:
     for contest in contests(records, references(records)) if traced.records else ():
         times, leader = _grid_times(contest, traced), contest.name(contest.reference)
         others = [name for name in times if name != leader and leader in times]
-        lines += [_turn(leader, name, times[name] / times[leader]) for name in others]
+        common = labels(contest.records, _of_link)[1]
+        work = f"{TITLES.get(contest.experiment, contest.experiment)} ({common})"
+        lines += [_turn(work, leader, name, times[name] / times[leader]) for name in others]
     return lines
 
 
@@ -231,12 +264,13 @@ def _grid_times(contest: Contest, traced: TracedFolder) -> dict[str, Floats]:
     return found
 
 
-def _turn(a: str, b: str, ratio: Floats) -> str:
-    """ratio: of b's time to a's."""
+def _turn(work: str, a: str, b: str, ratio: Floats) -> str:
+    """work: what both do. ratio: of b's time to a's."""
     low, high = digits(float(ratio.min())), digits(float(ratio.max()))
     where = f"{TURN_RTTS[0]:g} to {TURN_RTTS[-1]:g} ms and 10 Mbit/s to 10 Gbit/s"
     span = (
-        f"Predicted by replay from traces, for parties on machines of their own, {where}: {b} takes"
+        f"{work}, predicted by replay from traces, for parties on machines of their own, {where}: "
+        f"{b} takes"
     )
     if not ratio.min() < 1 < ratio.max():
         return f"{span} {low} to {high} times as long as {a}; nowhere does the order turn."

@@ -49,8 +49,8 @@ class Contest:
 
 
 def contests(records: Sequence[Record], beside: comparison.Beside) -> list[Contest]:
-    """The largest comparison of systems in each experiment, at most `MOST_PANELS`. beside: of
-    `comparison.references`."""
+    """The largest comparison of systems in each experiment, at most `MOST_PANELS`; with as many systems,
+    one over a network before one without. beside: of `comparison.references`."""
     groups: dict[str, list[Record]] = {}
     for record in records:
         if selection.handle(record) in beside:
@@ -60,13 +60,20 @@ def contests(records: Sequence[Record], beside: comparison.Beside) -> list[Conte
         name = rows.experiment(group[0])
         if name not in found or _size(group) > _size(found[name]):
             found[name] = group
-    order = sorted(found, key=lambda n: FIRST.index(n) if n in FIRST else len(FIRST))
+    order = sorted(found, key=place_of)
     return [_contest(name, found[name], beside) for name in order[:MOST_PANELS]]
 
 
+def place_of(experiment: str) -> int:
+    """Where an experiment stands among others."""
+    return FIRST.index(experiment) if experiment in FIRST else len(FIRST)
+
+
 def _size(group: Sequence[Record]) -> tuple[object, ...]:
+    """The most systems; over a network before none, since runs without one are there to be traced."""
     names = {system_of(record) for record in group}
-    return len(names), max(sort_key(record) for record in group)
+    shaped = group[0].config["shaper"]["name"] != "none"
+    return len(names), shaped, max(sort_key(record) for record in group)
 
 
 def _contest(name: str, group: Sequence[Record], beside: comparison.Beside) -> Contest:

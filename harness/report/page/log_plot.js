@@ -43,7 +43,8 @@ const LogPlot = (() => {
     o: "M-5 0a5 5 0 1 0 10 0a5 5 0 1 0 -10 0", s: "M-4.5 -4.5h9v9h-9z", D: "M0 -6L6 0L0 6L-6 0z",
     "^": "M0 -6L6 5H-6z", v: "M0 6L6 -5H-6z", "<": "M-6 0L5 -6V6z", ">": "M6 0L-5 -6V6z",
     P: "M-2 -6h4v4h4v4h-4v4h-4v-4h-4v-4h4z", X: "M-5 -3L-3 -5L0 -2L3 -5L5 -3L2 0L5 3L3 5L0 2L-3 5L-5 3L-2 0z",
-    p: "M0 -6L6 -1.5L3.7 5H-3.7L-6 -1.5z", "*": "M0 -6L1.8 -2H6L2.6 1L4 6L0 3L-4 6L-2.6 1L-6 -2H-1.8z",
+    h: "M0 -6L5.2 -3V3L0 6L-5.2 3V-3z", H: "M-6 0L-3 -5.2H3L6 0L3 5.2H-3z", d: "M0 -6L3.6 0L0 6L-3.6 0z",
+    8: "M-2.4 -5.8H2.4L5.8 -2.4V2.4L2.4 5.8H-2.4L-5.8 2.4V-2.4z", p: "M0 -6L6 -1.5L3.7 5H-3.7L-6 -1.5z", "*": "M0 -6L1.8 -2H6L2.6 1L4 6L0 3L-4 6L-2.6 1L-6 -2H-1.8z",
   };
   function mark(shape, x, y, colour, title = "") {
     const drawn = svg("path", { d: SHAPES[shape] || SHAPES.o, transform: `translate(${x.toFixed(1)} ${y.toFixed(1)})`, ...look(colour) });
@@ -54,5 +55,6 @@ const LogPlot = (() => {
   const ink = (colour) => (colour === "#000000" ? "currentColor" : colour);
   const look = (colour) => ({ fill: ink(colour), stroke: "var(--paper)", "stroke-width": 1 });
   const dash = (place) => DASHES[place % DASHES.length];
-  return { frame, path, mark, dash, ink, log, ticks };
+  return { frame, path, mark, dash, ink, log, ticks, SHAPES };
 })();
+if (typeof module !== "undefined") module.exports = LogPlot;

@@ -32,10 +32,10 @@ const WhatIf = (() => {
   let cells = null;
   function table(found) {
     if (!cells) cells = frameOfTable();
-    const least = found[0].online;
     found.forEach((one, i) => {
+      const first = found[data.runs.indexOf(firstOf(data.runs[i]))].online;
       const part = (value) => `${((100 * value) / (one.online || 1)).toFixed(0)} %`;
-      const texts = [time(one.online), digits(one.online / least), part(one.latency), part(one.bandwidth), part(one.compute)];
+      const texts = [time(one.online), digits(one.online / first), part(one.latency), part(one.bandwidth), part(one.compute)];
       texts.forEach((text, k) => { if (cells[i][k].nodeValue !== text) cells[i][k].nodeValue = text; });
       rows[i].dataset.ns = one.online;
     });
@@ -51,10 +51,12 @@ const WhatIf = (() => {
       html("thead", {}, html("tr", {}, ...HEADS.map((head, i) => html("th", { scope: "col", class: i ? "n" : "" }, head)))),
       html("tbody", {}, ...rows)));
     if (data.runs.some(unlike))
-      byId("whatif-table").append(html("p", { class: "soft" }, "*: traced on another machine or with other code than the first run: its compute times are no fair comparison."));
+      byId("whatif-table").append(html("p", { class: "soft" }, "*: traced on another machine or with other code than the first run of the same work: its compute times are no fair comparison."));
     return texts;
   }
-  const unlike = (run) => run.machine !== data.runs[0].machine || run.code !== data.runs[0].code;
+  /* The first run that does the same work, with which a run is compared. */
+  const firstOf = (run) => data.runs.find((one) => one.work === run.work);
+  const unlike = (run) => run.machine !== firstOf(run).machine || run.code !== firstOf(run).code;
 
   function key(run, i) {
     return svg("svg", { class: "key", viewBox: "0 0 44 14", "aria-hidden": "true" },
@@ -123,8 +125,9 @@ const WhatIf = (() => {
     : choice.network.rateMbit !== null && Math.abs(Math.log(mbit / choice.network.rateMbit)) < 0.05);
 
   function pair() {
-    const find = (name, otherwise) => data.runs.find((run) => run.id === get(name)) || data.runs[otherwise];
-    return [find("a", 0), find("b", 1)];
+    const find = (name) => data.runs.find((run) => run.id === get(name));
+    const a = find("a") || data.runs[0], others = data.runs.filter((run) => run !== a);
+    return [a, find("b") || others.find((run) => run.work === a.work) || others[0]];
   }
 
   /* The lines on which b's time is a ratio of a's, from a grid of ratios. */
@@ -219,9 +222,13 @@ const WhatIf = (() => {
     byId("whatif-parts").hidden = false;
     if (data.runs.length > 1) {
       const runs = data.runs.map((run) => [run.id, run.label]), [a, b] = pair();
-      byId("cross-controls").append(
-        select("A", runs, a.id, (id) => { set("a", id); later(); }),
-        select("B", runs, b.id, (id) => { set("b", id); later(); }));
+      const second = select("B", runs, b.id, (id) => { set("b", id); later(); });
+      const first = select("A", runs, a.id, (id) => {
+        set("a", id);
+        second.lastElementChild.value = pair()[1].id;
+        later();
+      });
+      byId("cross-controls").append(first, second);
       byId("cross-controls").hidden = false;
     }
     TimelineView.start(data, () => TimelineView.update(data, choice.network, choice.compute, choice.speeds));

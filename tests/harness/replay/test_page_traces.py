@@ -202,8 +202,33 @@ def test_the_headline_says_where_the_order_turns(tmp_path: Path) -> None:
     records = store_traced(tmp_path, 2)
     told = page.turns(records, TracedFolder(tmp_path))
     assert len(told) == 1
+    assert told[0].startswith("One transformer layer (gpt2, q_len=1, kv_len=128), predicted by")
     assert "MPCFormer, weights opened once takes" in told[0]
     assert told[0].endswith("nowhere does the order turn.")
+
+
+def test_runs_stand_by_work_layers_first(make_record: MakeRecord, tmp_path: Path) -> None:
+    """Whatever is shorter: each knows with which it may be compared, and its name says what it does."""
+    argmax = ("experiment=argmax", *KEYS[2:])
+    keys = [
+        (*argmax, "system=puma"),
+        (*argmax, "system=permllm"),
+        (*argmax, "system=permllm", "network=puma", "experiment.n=7"),
+        (*KEYS, "system=puma", "network=permllm-wan2"),  # which is no matter of an unshaped run
+        (*KEYS, "system=permllm"),
+    ]
+    for rounds, own in enumerate(keys, 2):
+        stored(make_record(own), echo_trace("", 300, rounds), tmp_path)
+    records = store.load_all(tmp_path)
+    runs = page.page_traces(records, TracedFolder(tmp_path)).runs
+    assert [(run["work"], run["label"]) for run in runs] == [
+        (0, "layer: PermLLM"),
+        (0, "layer: Puma"),
+        (2, "argmax: PermLLM, n=1000"),
+        (2, "argmax: Puma, n=1000"),
+        (4, "argmax: PermLLM, n=7"),
+    ]
+    assert {run["common"] for run in runs} == {"layer: gpt2, q_len=1, kv_len=128"}
 
 
 def unpacked(runs: Sequence[Any]) -> Any:

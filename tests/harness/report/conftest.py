@@ -17,7 +17,7 @@ from tests.many_records import many_records, store_traced
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-RECORDS, TRACES = 60, 4
+RECORDS, TRACES = 60, 6
 MS = 1_000_000
 OPERATORS = [
     OperatorRecord("P0", "layer/softmax", 30 * MS, 20 * MS, 10 * MS, 1, 4000, 1),
@@ -27,8 +27,8 @@ OPERATORS = [
 
 @pytest.fixture(scope="session")
 def page_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """60 records, the first with operators, the next with times of other units, and 4 traced ones; and
-    their page."""
+    """60 records, the first with operators, the next with times of other units, and 6 traced ones, of
+    which the last two have more threads; and their page."""
     made = tmp_path_factory.mktemp("page")
     first, second, third, *others = many_records(RECORDS)
     slow, quick = (build_phases([ns] * 10, 400_000, 12) for ns in (2_000 * MS, 900_000))

@@ -19,14 +19,14 @@ from harness.config.config_hash import config_hash
 from harness.config.prices import Prices, prices_of
 from harness.errors import ConfigError
 from harness.records import store
-from harness.records.record import OperatorRecord, Record, StepRecord
+from harness.records.record import OUTSIDE, REMEDY, OperatorRecord, Record, StepRecord
 from harness.report.comparison import references
 from harness.report.page.beside_papers import published_beside
 from harness.report.page.headline import contests, sentences
 from harness.report.page.phase_bars import bar_data
-from harness.report.page.record_rows import record_table
+from harness.report.page.record_rows import LONGEST, record_table
 from harness.report.page.run_command import run_command
-from harness.report.page.token_costs import token_cost
+from harness.report.page.token_costs import MOST_ROWS, cost_table, token_cost
 from harness.reproduce.outcomes import FILE
 from tests.many_records import many_records
 
@@ -254,6 +254,19 @@ def test_the_headline_says_how_many_times(make_record: MakeRecord) -> None:
     assert "21.6 ms (43 %) is the network alone" in told[3]
 
 
+def test_the_headline_is_of_runs_over_a_network(make_record: MakeRecord) -> None:
+    """Not of those beside them that were traced without one, wider or not."""
+    systems = ("system=permllm", "system=puma")
+    shaped = [make_record([*LAYER, system]) for system in systems]
+    wider = ("experiment=layer", "model=chatglm-6b", "shaper=none", "trace=true")
+    traced = [make_record([*wider, system]) for system in systems]
+    for records in ([*shaped, *traced], [*traced, *shaped]):
+        (contest,) = contests(records, references(records))
+        assert {record.id for record in contest.records} == {record.id for record in shaped}
+    (contest,) = contests(traced, references(traced))
+    assert contest.common == "chatglm-6b, q_len=1, kv_len=128, no shaping"
+
+
 def test_what_a_token_costs(make_record: MakeRecord) -> None:
     """Two evaluations of a prompt and three tokens more: a token has a quarter of each."""
     steps = [StepRecord(e, "prefill", 16, 90 * MS, 0, 12, 1000) for e in (0, 1)]
@@ -270,8 +283,42 @@ def test_what_a_token_costs(make_record: MakeRecord) -> None:
     assert cost.wire_bytes == wire / 4
     prices = Prices("EUR", 2.0, 3600.0, "2026-11", "a test")
     assert cost.money(prices) == pytest.approx((wire / 4 * 2e-9, cost.core_s))
+    given = replace(record, phases={**record.phases, "input": record.phases["offline"]})
+    more = token_cost(given)
+    assert more is not None
+    assert more.wire_bytes == cost.wire_bytes * 3 / 2  # what it takes to share the input, too
     # A third of the median, 31 ms, for each role, online and offline.
     assert cost.core_s == pytest.approx(4 * (31 // 3 + 31 % 3 / 3) / 4 / 1000, rel=0.01)
+
+
+def test_money_is_of_tokens_where_there_are_some(make_record: MakeRecord) -> None:
+    """What is left out for room is counted."""
+    steps = [
+        StepRecord(0, "prefill", 4, 90 * MS, 0, 12, 1000),
+        StepRecord(0, "decode", 1, 9, 0, 1, 1),
+    ]
+    whole = replace(make_record(["experiment=model", "model=tiny"]), steps=steps)
+    layers = [make_record(LAYER)] * (MOST_ROWS + 2)
+    prices = prices_of([])[0]
+    mixed = cost_table([*layers[:2], whole], ["a", "b", "c"], prices)
+    assert mixed is not None
+    assert [row[:2] for row in mixed.rows] == [("c", "token")]
+    many = cost_table(layers, [str(n) for n in range(len(layers))], prices)
+    assert many is not None
+    assert len(many.rows) == MOST_ROWS
+    assert many.notes == ("2 more runs are left out: filters choose.",)
+
+
+def test_a_refused_run_says_what_to_do_and_a_long_reason_is_cut(make_record: MakeRecord) -> None:
+    failed = make_record(LAYER, status="failed")
+    errors = {
+        f"{OUTSIDE}: P0>P1 is slow": f"{OUTSIDE}: P0>P1 is slow ({REMEDY})",
+        "no room": "no room",
+    }
+    errors["x " * 999] = f"{('x ' * 999)[:LONGEST]}… (permbench show {failed.id})"
+    for error, reason in errors.items():
+        table = record_table([replace(failed, error=error)])
+        assert table.rows[0].cells[table.heads.index("reason")] == reason
 
 
 def test_bars_are_phases_roles_and_operators(make_record: MakeRecord) -> None:

@@ -1,15 +1,18 @@
 """What a reader does with the page's parts in Chromium: choices, addresses, bars, arrows, paper."""
 
+import re
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.cli.verb_report import PAGE
+from harness.cli.verb_report import PAGE, report
 from harness.records import store
+from harness.records.stats import digits
 from tests.browser import missing, open_page, wait_drawn
 from tests.harness.report.conftest import RECORDS, TRACES
+from tests.many_records import many_records
 
 if missing() is None:
     from playwright.sync_api import expect
@@ -125,6 +128,25 @@ def test_operators_have_bars_on_one_scale(page: "Page", page_folder: Path) -> No
     ]
 
 
+def test_runs_stand_beside_those_of_the_same_work(page: "Page") -> None:
+    """In the table of what-if, and where two are chosen."""
+    wait_drawn(page)
+    rows = page.locator("#whatif-table tbody tr")
+    named = [row[0] for row in cells(page, "#whatif-table tbody tr")]
+    ratios = [row[2] for row in cells(page, "#whatif-table tbody tr")]
+    times = [float(row.get_attribute("data-ns") or 0) for row in rows.all()]
+    assert [name.endswith("threads=2") for name in named] == [*[False] * 4, *[True] * 2]
+    firsts = [*[times[0]] * 4, *[times[4]] * 2]
+    assert ratios == [digits(time / first) for time, first in zip(times, firsts, strict=True)]
+    ids = [str(row.get_attribute("data-id")) for row in rows.all()]
+    assert chooser(page, "cross-controls", "B").input_value() == ids[1]
+    chooser(page, "cross-controls", "A").select_option(ids[5])
+    assert chooser(page, "cross-controls", "B").input_value() == ids[4]
+    expect(page.locator("#cross-words")).to_contain_text(
+        f"A: {named[5].strip()}; B: {named[4].strip()}"
+    )
+
+
 def test_an_arrow_goes_from_its_send_to_its_receipt(page: "Page") -> None:
     """Title, lanes and place of each as the table of messages says."""
     page.locator("#timeline-messages summary").press("Enter")
@@ -167,3 +189,84 @@ def test_printed_are_all_rows_that_match(page: "Page") -> None:
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     said = page.locator("output").inner_text()
     assert page.locator(SHOWN).count() == int(said.split()[0]) > 40
+
+
+def test_a_choice_is_the_whole_cell(page: "Page") -> None:
+    """Of "ok" and "ok*" one alone."""
+    chooser(page, "record-controls", "status").select_option("ok")
+    heads = page.locator("#records-table thead th").all_inner_texts()
+    assert {row[heads.index("status")] for row in cells(page, SHOWN)} == {"ok"}
+
+
+def test_dashes_stand_last_in_both_orders(page: "Page") -> None:
+    at = page.locator("#records-table thead th").all_inner_texts().index("online")
+    for _ in range(2):
+        page.locator("thead button", has_text="online").first.press("Enter")
+        wait_for_rows(page, ALL)
+        found = [row[at] == "–" for row in cells(page, SHOWN)]
+        assert True in found
+        assert found == sorted(found)
+
+
+def test_tab_reaches_the_first_row_that_is_shown(page: "Page") -> None:
+    page.locator("#record-controls input").fill("system:puma status:ok")
+    page.locator("thead button").last.focus()
+    page.keyboard.press("Tab")
+    first = cells(page, SHOWN)[0][0].split()[0]
+    assert page.evaluate("document.activeElement.ariaLabel") == f"copy the command of {first}"
+
+
+def test_marks_are_runs_measured_at_the_rate_chosen(page: "Page") -> None:
+    for mbit, rtt in (("1000", "10"), ("100", "20")):
+        page.locator("#whatif-rate").fill(mbit)
+        page.wait_for_function(
+            "(rtt) => { const told = [...document.querySelectorAll('#whatif-lines title')].map((one) =>"
+            " one.textContent.split(' at ')[1]); return told.length && told.every((at) => at === rtt); }",
+            arg=f"{rtt} ms",
+        )
+
+
+def test_letters_say_which_is_faster(page: "Page") -> None:
+    """PermLLM is, as A and as B; words, and a text in each corner."""
+    wait_drawn(page)
+    ids = [row.get_attribute("data-id") for row in page.locator("#whatif-table tbody tr").all()]
+    for letter, (a, b) in {"A": (ids[0], ids[3]), "B": (ids[3], ids[0])}.items():
+        chooser(page, "cross-controls", "A").select_option(a)
+        chooser(page, "cross-controls", "B").select_option(b)
+        expect(page.locator("#cross-words")).to_contain_text(f"{letter} is faster everywhere here")
+        faster = page.locator("#whatif-cross text", has_text="faster").all_text_contents()
+        assert [text[0] for text in faster] == [letter] * 4
+
+
+def test_a_network_without_delay_is_one(page: "Page") -> None:
+    """And the messages are those of the network chosen, also while their table is open."""
+    page.locator("#timeline-messages summary").press("Enter")
+    expect(page.locator("#timeline-messages caption")).to_contain_text(", 10.0 ms, 1.00 Gbit/s")
+    page.locator("#whatif-rtt").fill("0")
+    expect(page.locator("#timeline-messages caption")).to_contain_text(", 0 ms, 1.00 Gbit/s")
+    expect(page.locator("#timeline-plot svg")).to_have_attribute(
+        "aria-label", re.compile(", 0 ms,")
+    )
+
+
+def test_the_timeline_ends_where_it_ends(page: "Page") -> None:
+    """Both ways: moving stops there."""
+    wait_drawn(page)
+    drawn = page.locator("#timeline-plot svg")
+    whole = str(drawn.get_attribute("aria-label")).rpartition("shown ")[2]
+    page.locator("#timeline-plot").focus()
+    for keys, end in (("+" + "→" * 9, 1), ("←" * 9, 0)):
+        for key in keys:
+            page.keyboard.press({"→": "ArrowRight", "←": "ArrowLeft"}.get(key, key))
+        shown = str(drawn.get_attribute("aria-label")).rpartition("shown ")[2]
+        assert shown != whole
+        assert shown.split(" to ")[end] == whole.split(" to ")[end]
+
+
+def test_a_page_without_traces_is_whole(browser: "Browser", tmp_path: Path) -> None:
+    for record in many_records(3):
+        store.save(tmp_path, record)
+    report(tmp_path)
+    with open_page(browser, tmp_path / PAGE) as page:
+        wait_for_rows(page, 3)
+        assert page.locator("#timeline, #whatif").count() == 0

@@ -8,6 +8,7 @@ import pytest
 from harness.records.record import OperatorRecord, Record
 from harness.records.stats import digits, format_bytes, format_ns, format_spread, spread
 from harness.report.page.phase_bars import bar_data
+from harness.report.styles import OWN, SPARE
 from tests.node import under_node
 
 MakeRecord = Callable[..., Record]
@@ -78,6 +79,14 @@ def test_bars_are_what_a_record_says(make_record: MakeRecord) -> None:
     ]
     assert found["operators", "bytes"][0] == ["layer/softmax, P0", 6000, 0, "6.00 kB"]
     assert found["operators", "hops"][0] == ["layer/softmax, P0", 4, 0, "1 hops, 4 messages"]
+
+
+def test_every_system_has_a_shape_of_its_own() -> None:
+    """Whoever sees no colours tells them apart in the page as in the figures."""
+    shapes = under_node('console.log(JSON.stringify(load("log_plot").SHAPES))', None)
+    markers = {style.marker for style in OWN.values()} | {marker for _, marker in SPARE}
+    assert markers <= shapes.keys()
+    assert len({shapes[marker] for marker in markers}) == len(markers)
 
 
 @pytest.mark.parametrize("level", [0.5, 1, 2])
