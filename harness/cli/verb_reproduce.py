@@ -25,6 +25,7 @@ examples:
   permbench reproduce                      all claims of the PermLLM paper
   permbench reproduce layer-bytes token    two of them
   permbench reproduce results_dir=/tmp/paper calibration.strict=true
+  permbench reproduce --stored results_dir=results/reference/paper
 """
 
 
@@ -48,6 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="print the claims and what is left, and run nothing"
     )
+    parser.add_argument(
+        "--stored",
+        action="store_true",
+        help="judge what is stored, whatever code and machine made it, and run nothing",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -56,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
         distinct,
         records_of,
         runs_of,
+        stored,
     )
     from harness.reproduce.outcomes import (  # noqa: PLC0415 - Hydra are slow
         judged,
@@ -71,7 +78,10 @@ def run(args: argparse.Namespace) -> int:
         _print_left(paper, runs)
         return 0
     folder, _ = split_folder(more)
-    records = run_points(distinct(runs))
+    if args.stored:
+        runs, records = stored(runs)
+    else:
+        records = run_points(distinct(runs))
     outcomes = []
     for each in runs:
         if each.claim.declared:

@@ -62,7 +62,7 @@ from protocols.workload import Generation, UserInput, Workload
 
 LINK_LOG = "link"  # of a record: every reason why its link was outside tolerance
 FAILURES = (Unsupported, RunnerError, PartyFailure, TraceError)  # what a run may end by
-EVALUATIONS_PER_DELAY = 3  # over each of `links_of_delays`
+EVALUATIONS_PER_DELAY = 3  # at most, over each of `links_of_delays`
 
 
 @dataclass(frozen=True)
@@ -216,9 +216,10 @@ def measure(run: Run, parties: PartyGroup, answers: Answers, progress: Progress)
 
 
 def evaluate_after_waits(run: Run, links: MeasuredLinks, active_job: ActiveJob) -> None:
-    """The further evaluations of a traced run, over each of its `delayed_links`."""
+    """The further evaluations of a traced run, over each of its `delayed_links`; no more than measured."""
     delayed = delayed_links(run, links)
-    for text in after_wait_texts(EVALUATIONS_PER_DELAY if delayed else 0):
+    each = min(EVALUATIONS_PER_DELAY, run.config.repeat)
+    for text in after_wait_texts(each if delayed else 0):
         for shaping in delayed:
             active_job.evaluate(text, links=shaping)
 

@@ -105,6 +105,8 @@ def _claim(claim: Claim, paper: Paper) -> Iterator[str]:
     yield _item(f"expected here: {expected_text(claim)}{_of_what(claim)}")
     needs = f"{claim.memory_gb:g} GB of memory, {claim.disk_mb:g} MB of disk"
     yield _item(f"takes {claim.minutes:g} min, {needs}")
+    if claim.not_comparable:
+        yield _item(f"not comparable: {claim.not_comparable}")
     if claim.note:
         yield _item(f"to know: {claim.note}")
     yield from ("", "```bash", command_of(claim, paper), "```", "")

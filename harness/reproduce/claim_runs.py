@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.config.compose import compose_all
@@ -12,6 +12,7 @@ from harness.config.schema import RunConfig
 from harness.errors import ConfigError
 from harness.machine.resource_check import available_bytes, require_resources
 from harness.measure import sweep
+from harness.records import store
 from harness.records.record import Record
 from harness.reproduce.claims import Claim, Paper
 
@@ -38,15 +39,16 @@ def runs_of(
         calls = paper.calls(claim, quick, more)
         configs = tuple(compose_all([point for call in calls for point in points(call, True)]))
         pending = [] if claim.declared else list(sweep.plan(configs).pending.values())
-        found.append(ClaimRuns(claim, configs, len(pending), _missing(claim, pending)))
+        found.append(ClaimRuns(claim, configs, len(pending), _missing(claim, pending, quick)))
     return found
 
 
-def _missing(claim: Claim, pending: Sequence[RunConfig]) -> str | None:
-    """What this machine lacks for the runs that are still to be made."""
+def _missing(claim: Claim, pending: Sequence[RunConfig], quick: bool) -> str | None:
+    """What this machine lacks for the runs that are still to be made. The memory that a claim states is
+    that of its whole runs."""
     if not any(config.memory.check for config in pending):
         return None
-    if claim.memory_gb * GB > (free := available_bytes()):
+    if not quick and claim.memory_gb * GB > (free := available_bytes()):
         return f"needs {claim.memory_gb:g} GB of memory, {free / GB:.1f} GB are available"
     folder = Path(pending[0].results_dir).absolute()
     existing = next(path for path in (folder, *folder.parents) if path.exists())
@@ -72,6 +74,14 @@ def distinct(runs: Sequence[ClaimRuns]) -> list[RunConfig]:
     workloads = list(dict.fromkeys(config.workload() for config in once))
     systems = list(dict.fromkeys(config.system for config in once))
     return sorted(once, key=lambda c: (workloads.index(c.workload()), systems.index(c.system)))
+
+
+def stored(runs: Sequence[ClaimRuns]) -> tuple[list[ClaimRuns], list[Record]]:
+    """The runs as nothing is made of them any more, and those of their records that are stored, whatever
+    code made them."""
+    configs = {config_hash(config): config for each in runs for config in each.configs}
+    found = [store.finished(sweep.path_of(config)) for config in configs.values()]
+    return [replace(each, missing=None) for each in runs], [r for r in found if r is not None]
 
 
 def records_of(runs: ClaimRuns, records: Sequence[Record]) -> tuple[list[Record], str | None]:

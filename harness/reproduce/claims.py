@@ -42,7 +42,8 @@ class Claim:
     each beside the run that differs in the system alone. predict: networks that traced runs are replayed
     on. declared: the runs are not made, their systems' declared costs are judged. layers: how many times
     the value is taken. expected with tolerance (relative), or at_least, in `unit`. not_comparable: why our
-    number is not the paper's, where that is known beforehand.
+    number is not the paper's, where that is known beforehand; then neither is needed, for a number that
+    no paper has.
     minutes, memory_gb, disk_mb: what the runs take on two cores.
     """
 
@@ -135,7 +136,8 @@ def read_paper(path: Path) -> Paper:
 def _claim(path: Path, data: Mapping[str, Any]) -> Claim:
     where = f"claim {data.get('id', '?')}"
     claim = cast(Claim, _made(Claim, path, where, data))
-    if (claim.expected is None) == (claim.at_least is None):
+    given = [each for each in (claim.expected, claim.at_least) if each is not None]
+    if len(given) > 1 or not (given or claim.not_comparable):
         raise ConfigError(path.name, f"{where}: needs one of expected and at_least")
     if claim.value not in QUANTITIES:
         raise unknown(path.name, f"{where}: no value {claim.value}", QUANTITIES, of=claim.value)

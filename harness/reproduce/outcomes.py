@@ -104,7 +104,7 @@ def _miss(claim: Claim, value: float) -> float:
     """By which part of what is expected a value misses it."""
     if claim.expected is not None:
         return abs(value / claim.expected - 1)
-    assert claim.at_least is not None  # `claims.read_paper` checks that one of both is given
+    assert claim.at_least is not None  # `claims.read_paper` checks it of what can be compared
     return max(0.0, 1 - value / claim.at_least)
 
 
@@ -139,7 +139,9 @@ def _text(claim: Claim, pairs: Sequence[Compared | Declared]) -> str:
 
 
 def expected_text(claim: Claim) -> str:
-    """What a claim expects of our number."""
+    """What a claim expects of our number; a dash where no paper has one."""
+    if claim.expected is None and claim.at_least is None:
+        return "–"
     if claim.at_least is not None:
         return f"≥ {claim.at_least:g} {claim.unit}"
     return f"{claim.expected:g} {claim.unit} ± {100 * claim.tolerance:g} %"

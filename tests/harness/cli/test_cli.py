@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -106,20 +107,38 @@ def test_reproduce_judges_shows_and_draws(
 ) -> None:
     """One session for all claims; a run that two of them share is made once; a second call makes none."""
     assert main(["reproduce", "--quick", "layer-bytes", "layer-hops", "argmax"]) == 0
-    assert len(session.configs) == 7
+    assert len(session.configs) == 10
     output = capsys.readouterr()
     assert "3 claims, 1 held, 1 near, 1 off" in output.out
     assert "layer-hops   12 hops deep, in 20 messages  12 hops ± 0 %" in output.out
-    assert "[7/7] layer q_len=1 kv_len=5 chatglm-6b permllm" in output.err
-    assert session.sizes() == [*[1000] * 3, *[100_000] * 3, None]
+    assert "[10/10] layer q_len=1 kv_len=5 chatglm-6b permllm" in output.err
+    assert session.sizes() == [*[1000] * 3, *[100_000] * 6, None]
     assert "Argmax, permllm-wan (10 ms, 1 Gbit/s)" in output.out
     *_, figure, page = output.out.splitlines()
     assert figure == "results/runs/figures/layer.png (and .svg, .pdf, .csv, .txt)"
-    assert page.startswith("results/runs/report.html (the page: 7 records, ")
+    assert page.startswith("results/runs/report.html (the page: 10 records, ")
     outcomes = {r["id"]: r["outcome"] for r in load_outcomes(Path("results/runs"))}
     assert outcomes == {"argmax": "held", "layer-bytes": "near", "layer-hops": "off"}
     assert main(["reproduce", "--quick", "argmax"]) == 0
-    assert len(session.configs) == 7
+    assert len(session.configs) == 10
+
+
+def test_reproduce_stored_judges_what_other_code_has_made(
+    session: FakeSession, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It runs nothing, and a claim without its runs is not run, whatever this machine has room for."""
+    assert main(["reproduce", "--quick", "layer-bytes"]) == 0
+    (record,) = store.load_all(Path("results/runs"))
+    other = {**record.environment, "sources": {"code": "other", "system": None}}
+    store.save(Path("results/runs"), replace(record, environment=other))
+    arguments = ["reproduce", "--quick", "layer-bytes", "layer-bytes-mpcformer"]
+    assert main([*arguments, "--stored"]) == 0
+    assert len(session.configs) == 1
+    assert "1 of its 1 runs are still to be made" in capsys.readouterr().out
+    outcomes = {r["id"]: r["outcome"] for r in load_outcomes(Path("results/runs"))}
+    assert outcomes == {"layer-bytes": "near", "layer-bytes-mpcformer": "not run"}
+    assert main(arguments) == 0
+    assert len(session.configs) == 3
 
 
 def test_reproduce_goes_on_and_says_what_is_left(

@@ -216,6 +216,7 @@ def test_runs_stand_by_work_layers_first(make_record: MakeRecord, tmp_path: Path
         (*argmax, "system=permllm", "network=puma", "experiment.n=7"),
         (*KEYS, "system=puma", "network=permllm-wan2"),  # which is no matter of an unshaped run
         (*KEYS, "system=permllm"),
+        ("experiment=linear", *KEYS[2:], "system=permllm"),
     ]
     for rounds, own in enumerate(keys, 2):
         stored(make_record(own), echo_trace("", 300, rounds), tmp_path)
@@ -227,8 +228,10 @@ def test_runs_stand_by_work_layers_first(make_record: MakeRecord, tmp_path: Path
         (2, "argmax: PermLLM, n=1000"),
         (2, "argmax: Puma, n=1000"),
         (4, "argmax: PermLLM, n=7"),
+        (5, "linear: PermLLM"),
     ]
-    assert {run["common"] for run in runs} == {"layer: gpt2, q_len=1, kv_len=128"}
+    common = "layer: gpt2, q_len=1, kv_len=128; linear: n=1, d_in=4096, d_out=4096"
+    assert {run["common"] for run in runs} == {common}
 
 
 def unpacked(runs: Sequence[Any]) -> Any:

@@ -48,16 +48,20 @@ def waits_ms(step: Step) -> float:
     return float(np.median(waits)) / 1e6
 
 
-def test_a_traced_run_is_walked_after_waits_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("repeat", "each"), [(1, 1), (4, EVALUATIONS_PER_DELAY)])
+def test_a_traced_run_is_walked_after_waits_too(tmp_path: Path, repeat: int, each: int) -> None:
     """4 hops, of which P0 waits for 2: over each slower link for twice its delay and more."""
-    config = compose_run([*QUICK, *UNSHAPED, "trace=true", f"results_dir={tmp_path}"])
+    keys = [text for text in QUICK if not text.startswith("repeat=")]
+    config = compose_run(
+        [*keys, *UNSHAPED, f"repeat={repeat}", "trace=true", f"results_dir={tmp_path}"]
+    )
     with Session() as session:
         record = session.run(config, make_progress())
-    assert len(record.phases["online"].wall_ns) == 3
+    assert len(record.phases["online"].wall_ns) == repeat
     trace = file.load(tmp_path, record.id)
     assert [delayed_step.delay_s for delayed_step in trace.delayed] == list(DELAYS_S)
     for delayed_step in trace.delayed:
-        assert len(delayed_step.step.start_ns) == EVALUATIONS_PER_DELAY
+        assert len(delayed_step.step.start_ns) == each
         assert waits_ms(delayed_step.step) > 3 * delayed_step.delay_s * 1e3
     assert waits_ms(trace.steps[0]) < waits_ms(trace.delayed[-1].step) / 2
 

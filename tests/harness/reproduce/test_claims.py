@@ -1,5 +1,7 @@
 """A file of claims: each is sound, and what it runs is composed and fits what it states."""
 
+import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -7,12 +9,16 @@ import pytest
 from harness.errors import ConfigError
 from harness.machine import resource_check
 from harness.machine.resource_check import needed_bytes
+from harness.records.store import load_all
 from harness.report.values import VALUES
-from harness.reproduce.claim_runs import ClaimRuns, distinct, runs_of
+from harness.reproduce.artifact import artifact_page
+from harness.reproduce.claim_runs import ClaimRuns, distinct, records_of, runs_of
 from harness.reproduce.claims import QUANTITIES, Paper, load_paper, overridden, papers, read_paper
+from harness.reproduce.outcomes import expected_text, judged, load_outcomes
 from harness.reproduce.paper_figures import figures_of
 
 PAPER = load_paper("paper")
+REFERENCE = Path(__file__).parents[3] / "results" / "reference" / "paper"
 NETWORKS = {"permllm-wan", "permllm-wan2"}
 SYSTEMS = {"permllm", "mpcformer", "puma"}
 
@@ -79,6 +85,40 @@ def test_what_the_claims_are_of_is_known() -> None:
     }
 
 
+def test_quick_runs_answer_on_which_networks_the_order_turns(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Their largest argmax and their widest layer are measured under every system, and traced, on a
+    machine that has too little memory for what is not quick."""
+    monkeypatch.setattr("harness.reproduce.claim_runs.available_bytes", lambda: 8_000_000_000)
+    monkeypatch.setattr(resource_check, "available_bytes", lambda: 8_000_000_000)
+    chosen = PAPER.chosen([], quick=True)
+    configs = distinct(runs_of(PAPER, chosen, quick=True, more=[f"results_dir={tmp_path}"]))
+    assert len(configs) == 22
+    traced = [config for config in configs if config.trace]
+    assert len(traced) == 6
+    assert {c.shaper.name for c in traced} == {"none"}
+    measured = [c for c in configs if c.network.name == "permllm-wan" and c.shaper.name != "none"]
+    three = [c for c in measured if c.experiment.name == "argmax" or c.model.name == "glm-1024"]
+    largest = max(c.experiment.n for c in three if c.experiment.name == "argmax")  # type: ignore[attr-defined]
+    for one in traced:
+        alike = [c for c in three if (c.workload(), c.system) == (one.workload(), one.system)]
+        assert len(alike) == 1
+        assert one.experiment.name != "argmax" or one.experiment.n == largest  # type: ignore[attr-defined]
+    by_name = Counter(c.experiment.name for c in traced)
+    assert by_name == {"argmax": 3, "layer": 3}
+    assert {c.system.name for c in traced} == SYSTEMS
+
+
+def test_stored_outcomes_are_those_of_the_stored_records(runs: list[ClaimRuns]) -> None:
+    """Otherwise: permbench reproduce --stored results_dir=results/reference/paper."""
+    records, made = load_all(REFERENCE), []
+    for each in runs:
+        found, missing = records_of(each, records)
+        made.append(judged(each.claim, found, REFERENCE, missing).row(PAPER, quick=False))
+    assert json.loads(json.dumps(made)) == load_outcomes(REFERENCE)
+
+
 def test_a_machine_that_is_too_small_runs_nothing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -140,6 +180,18 @@ def test_a_wrong_file_is_one_line(old: str, new: str, told: str, tmp_path: Path)
     with pytest.raises(ConfigError, match=r"^mine\.yaml: ") as error:
         paper_of(GOOD.replace(old, new), tmp_path)
     assert told in str(error.value)
+
+
+def test_a_number_that_no_paper_has_needs_a_reason(tmp_path: Path) -> None:
+    """And is expected to be nothing."""
+    text = GOOD.replace("expected: 3", "not_comparable: nobody says")
+    (claim,) = paper_of(text, tmp_path).claims
+    assert expected_text(claim) == "–"
+    (lines,) = [
+        part for part in artifact_page(paper_of(text, tmp_path)).split("### ") if part[:1] == "a"
+    ]
+    assert "- expected here: – (bytes)" in lines
+    assert "- not comparable: nobody says" in lines
 
 
 def test_unknown_names_get_a_guess() -> None:

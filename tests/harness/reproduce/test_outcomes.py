@@ -145,6 +145,10 @@ def test_ends_without_a_number(make_record: MakeRecord) -> None:
     known = replace(BASE, not_comparable="the paper's is of another phase")
     assert ends(known, [make_record()]).result == "not comparable"
     assert ends(known, [make_record()]).here == "0.400 MB"
+    unknown = replace(known, expected=None, layers=28)
+    assert (ends(unknown, [make_record()]).result, ends(unknown, [make_record()]).here) == (
+        *("not comparable", "11.2 MB"),
+    )
 
 
 def test_a_token_is_one_of_the_decode_steps(make_record: MakeRecord) -> None:
