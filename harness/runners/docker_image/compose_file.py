@@ -31,7 +31,7 @@ version: "3.8"
 x-party: &party
   image: ${{PERMBENCH_IMAGE:-permbench:0.1.0}}
   # No hyphen in such a text: a Swarm takes it for the sign of a default.
-  user: "${{PERMBENCH_UID:?say who you are, see the head of the Compose file}}:${{PERMBENCH_GID:?}}"
+  user: "${{PERMBENCH_UID:?see the Compose file's head}}:${{PERMBENCH_GID:?see the Compose file's head}}"
   init: true
   read_only: true
   cap_drop: [ALL]

@@ -156,7 +156,7 @@ def test_a_swarm_reads_the_compose_files_as_they_are_meant() -> None:
             ]
             assert read == ["12:34", "12", "34"]
             assert swarm_reads(service["image"], who) == default_tag()
-            with pytest.raises(ValueError, match="PERMBENCH_UID: say who you are"):
+            with pytest.raises(ValueError, match="PERMBENCH_UID: see the Compose"):
                 swarm_reads(service["user"], {})
         command = services["harness"]["command"]
         if roles != len(ROLES):
