@@ -37,12 +37,11 @@ OWN = {
     "fss": Style("FSS", "#332288", "<"),
     "he_linear": Style("HE linear", "#6A3D9A", "H"),
     "ckks": Style("CKKS", "#882255", "8"),
-    "tfhe": Style("TFHE", "#661100", ">"),
     "plaintext": Style("plaintext", "#000000", "v"),
 }
 # For systems of other packages.
 SPARE_COLOURS = ("#56B4E9", "#999999")
-SPARE = tuple((colour, marker) for marker in "PX*" for colour in SPARE_COLOURS)
+SPARE = tuple((colour, marker) for marker in "PX*>" for colour in SPARE_COLOURS)
 # Several lines of one system: the same marker, other dashes, paler and paler.
 DASHES = ("-", (0, (5, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (2, 1)))
 PALEST = 0.6

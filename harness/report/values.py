@@ -106,7 +106,7 @@ VALUES = {
         "{:.0f}".format, step=lambda step: step.hops,
     ),
     "slowdown": Value(
-        "orders of magnitude slower than PyTorch", "orders", rows.slowdown,
+        "orders of magnitude slower than PyTorch in the clear", "orders", rows.slowdown,
         "{:.1f}".format, _slowdowns,
     ),
     "error": Value("error against the system's own approximation", "", _error, error_text),
