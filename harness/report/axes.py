@@ -47,7 +47,8 @@ def value_axis(axes: Axes, value: Value, numbers: Sequence[float]) -> None:
         axes.set_ylim(low / 1.3, high * 1.3)
         axes.yaxis.set_major_locator(FixedLocator(log_ticks(low / 1.3, high * 1.3)))
     else:
-        axes.set_ylim(min(0, low * 1.12), high * 1.12 or 1.0)
+        bottom, top = min(low, 0.0), max(high, 0.0)
+        axes.set_ylim(bottom - 0.04 * (top - bottom) if bottom < 0 else 0, top * 1.12 or 1.0)
         axes.yaxis.set_major_locator(MaxNLocator(6, integer=value.unit in ("hops", "orders")))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda number, _: value.tick(number)))

@@ -14,6 +14,7 @@ from harness.report.series import TOKEN, Chart, Point, PublishedPoint, Series
 
 INCHES_WIDE, INCHES_HIGH = 7.2, 4.4
 PANEL_INCHES = 3.6  # the width of one of several panels
+BESIDE = 34  # characters of a line beside the vertical axis, which is not longer
 TEXT = 8.5  # of legends and titles of panels, in points
 FEW = 24  # points of a line with large markers
 MARGIN = 0.1  # inches
@@ -37,7 +38,7 @@ def draw(chart: Chart) -> Figure:
     panels = figure.subplots(1, len(chart.panels), squeeze=False)[0]
     for axes, (title, lines) in zip(panels, chart.panels.items(), strict=True):
         _draw_panel(axes, chart, title, lines, wide / len(chart.panels))
-    panels[0].set_ylabel(chart.value.title)
+    panels[0].set_ylabel(textwrap.fill(chart.value.title, BESIDE))
     set_title(figure, _title(chart), chart.common)
     figure.legend(
         handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=TEXT

@@ -1,7 +1,7 @@
 """How each system looks in every figure: its proper name, its colour and its marker.
 
 Colours are Okabe and Ito's, which colour-blind readers can tell apart, less their pale yellow; a brown, a
-violet, an indigo and a grey besides.
+violet, an indigo, an olive and a grey besides.
 """
 
 import hashlib
@@ -37,6 +37,7 @@ OWN = {
     "fss": Style("FSS", "#332288", "<"),
     "he_linear": Style("HE linear", "#6A3D9A", "H"),
     "ckks": Style("CKKS", "#882255", "8"),
+    "tfhe": Style("TFHE", "#7F7F00", "*"),
     "plaintext": Style("plaintext", "#000000", "v"),
 }
 # For systems of other packages.

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from harness.cli.verb_show import VALUES as SHOWN
 from harness.config.compose import compose_run
@@ -18,6 +19,7 @@ from harness.report.values import VALUES
 from protocols.workload import Layer, Linear, Nonlinear
 
 MakeRecord = Callable[..., Record]
+WORKS = ("linear", "gelu", "softmax", "layer")
 
 
 @pytest.fixture
@@ -97,6 +99,21 @@ def test_a_line_goes_on_where_others_were_measured(make: MakeRecord) -> None:
     (crosses,) = (line for line in axes.lines if line.get_marker() == "x")
     assert np.asarray(crosses.get_xdata()).tolist() == [1000, 10_000]
     assert "extrapolated" not in str(chart_rows(standard_bytes(records)))
+
+
+def test_nothing_of_the_figure_runs_into_another(make: MakeRecord) -> None:
+    """The name of the vertical axis stays beside it, and a point below 0 is drawn whole."""
+    records = [make(work, d, "permllm", 500 * d, 60 * d) for work in WORKS for d in (64, 4096)]
+    records += [make(work, d, "ckks", 10**9, 60 * d) for work in WORKS for d in (64, 4096)]
+    figure = draw(chart_of(records))
+    FigureCanvasAgg(figure).draw()  # type: ignore[no-untyped-call]
+    axes = figure.axes[0]
+    name, panel = axes.yaxis.label.get_window_extent(), axes.get_window_extent()
+    assert panel.y0 <= name.y0 < name.y1 <= panel.y1
+    lowest = min(point.low for point in chart_of(records).points)
+    assert lowest < 0
+    room = axes.transData.transform((64, lowest))[1] - panel.y0
+    assert room > 4 / 72 * figure.dpi  # 4 points, more than half a marker
 
 
 def standard_bytes(records: list[Record]) -> Chart:

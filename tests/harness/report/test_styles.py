@@ -30,6 +30,7 @@ def test_ours_are_fixed() -> None:
         "fss": ("FSS", "#332288", "<"),
         "he_linear": ("HE linear", "#6A3D9A", "H"),
         "ckks": ("CKKS", "#882255", "8"),
+        "tfhe": ("TFHE", "#7F7F00", "*"),
         "plaintext": ("plaintext", "#000000", "v"),
     }
     assert len({colour for _, colour, _ in looks.values()}) == len(looks)
